@@ -1,0 +1,305 @@
+"""Every exception the library raises, with the facts a caller needs to act. Imports the standard library only.
+
+::
+
+    OcipushError
+    ├─ InvalidReferenceError (ValueError)
+    ├─ ImageNotFoundError
+    ├─ AmbiguousImageError
+    ├─ TargetRequiredError
+    ├─ DigestMismatchError
+    ├─ LayoutError
+    │  ├─ InvalidLayoutError
+    │  ├─ ManifestNotFoundError
+    │  ├─ BlobMissingError
+    │  └─ BlobCorruptError
+    ├─ CredentialError
+    ├─ TransportError
+    │  ├─ ConnectFailedError
+    │  ├─ TLSVerificationError
+    │  ├─ StalledError (TimeoutError)
+    │  ├─ ConnectionLostError
+    │  └─ UnsafeLocationError
+    ├─ DeadlineExceededError (TimeoutError)
+    ├─ RegistryError
+    │  ├─ AuthenticationError
+    │  ├─ AuthorizationError
+    │  ├─ RepositoryNotFoundError
+    │  ├─ BlobTooLargeError
+    │  ├─ RateLimitedError
+    │  ├─ TagImmutableError
+    │  ├─ ManifestRejectedError
+    │  ├─ UploadInvalidatedError
+    │  └─ UnexpectedResponseError
+    └─ PusherClosedError (RuntimeError)
+
+``str(error)`` stands alone: what failed, where, the registry's own words, and a hint.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+__all__ = [
+    "AmbiguousImageError",
+    "AuthenticationError",
+    "AuthorizationError",
+    "BlobCorruptError",
+    "BlobMissingError",
+    "BlobTooLargeError",
+    "ConnectFailedError",
+    "ConnectionLostError",
+    "CredentialError",
+    "DeadlineExceededError",
+    "DigestMismatchError",
+    "ImageNotFoundError",
+    "InvalidLayoutError",
+    "InvalidReferenceError",
+    "LayoutError",
+    "ManifestNotFoundError",
+    "ManifestRejectedError",
+    "OcipushError",
+    "PusherClosedError",
+    "RateLimitedError",
+    "RegistryError",
+    "RepositoryNotFoundError",
+    "StalledError",
+    "TLSVerificationError",
+    "TagImmutableError",
+    "TargetRequiredError",
+    "TransportError",
+    "UnexpectedResponseError",
+    "UnsafeLocationError",
+    "UploadInvalidatedError",
+]
+
+Origin = Literal["source", "registry", "client"]
+
+
+def _rebuild(cls: type[OcipushError], args: tuple[Any, ...], state: dict[str, Any]) -> OcipushError:
+    error = cls(*args)
+    error.__dict__.update(state)
+    return error
+
+
+class OcipushError(Exception):
+    """Base of every error raised by ocipush.
+
+    Attributes:
+        hint: what the person can do about it, or None.
+        origin: whose side failed: the ``source`` layout, the ``registry``, or the ``client`` (options, network, login).
+    """
+
+    origin: ClassVar[Origin] = "client"
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """The text without the hint."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        return f"{self.message} (hint: {self.hint})" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+class InvalidReferenceError(OcipushError, ValueError):
+    """A text is not a reference that a registry could hold."""
+
+
+class ImageNotFoundError(OcipushError):
+    """The store holds no such image.
+
+    Attributes:
+        available: names of the images that the store does hold, nearest first.
+    """
+
+    origin = "source"
+
+    def __init__(self, message: str = "", *, hint: str | None = None, available: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.available = available
+
+
+class AmbiguousImageError(OcipushError):
+    """Several images or descriptors answer to the name that was asked for.
+
+    Attributes:
+        candidates: one line for each of them.
+    """
+
+    origin = "source"
+
+    def __init__(self, message: str = "", *, hint: str | None = None, candidates: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.candidates = candidates
+
+
+class TargetRequiredError(OcipushError):
+    """The image records no reference that it could be pushed to, and no target was given."""
+
+
+class DigestMismatchError(OcipushError):
+    """A target names a digest that is not the digest of what would be pushed."""
+
+
+class LayoutError(OcipushError):
+    """An OCI image layout cannot be pushed.
+
+    Attributes:
+        path: the file or directory at fault.
+    """
+
+    origin = "source"
+
+    def __init__(self, message: str = "", *, hint: str | None = None, path: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+
+
+class InvalidLayoutError(LayoutError):
+    """A document of the layout breaks the image specification, or a limit that protects the reader."""
+
+
+class ManifestNotFoundError(LayoutError):
+    """The layout has no descriptor that answers to what was asked for."""
+
+
+class BlobMissingError(LayoutError):
+    """A blob that the image refers to is not there, or is not a regular file inside the layout."""
+
+
+class BlobCorruptError(LayoutError):
+    """A blob's size or content is not what its descriptor says."""
+
+
+class CredentialError(OcipushError):
+    """A login file is unreadable or malformed. Never a reason to push anonymously.
+
+    Attributes:
+        source: the file, with the line where there is one.
+    """
+
+    def __init__(self, message: str = "", *, hint: str | None = None, source: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.source = source
+
+
+class TransportError(OcipushError):
+    """No usable HTTP answer came.
+
+    Attributes:
+        method, url: the request, its query redacted.
+        attempts: how many times it was tried.
+    """
+
+    def __init__(
+        self, message: str = "", *, hint: str | None = None, method: str = "", url: str = "", attempts: int = 1
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.method = method
+        self.url = url
+        self.attempts = attempts
+
+
+class ConnectFailedError(TransportError):
+    """No connection: the name does not resolve, nobody listens, or the other side speaks no TLS."""
+
+
+class TLSVerificationError(TransportError):
+    """The registry's certificate is not trusted. Never a reason to fall back to plain HTTP."""
+
+
+class StalledError(TransportError, TimeoutError):
+    """The other side took no bytes, or sent none, for longer than the time-out allows."""
+
+
+class ConnectionLostError(TransportError):
+    """The connection ended, or stopped speaking HTTP, in the middle of an exchange."""
+
+
+class UnsafeLocationError(TransportError):
+    """The registry pointed to an address that it has no business pointing to."""
+
+
+class DeadlineExceededError(OcipushError, TimeoutError):
+    """The overall time given to a push ran out."""
+
+
+class RegistryError(OcipushError):
+    """An HTTP answer said no.
+
+    Attributes:
+        status: the HTTP status.
+        codes: error codes of the answer's body (distribution-spec, "Error Codes").
+        detail: the registry's own words, shortened.
+        method, url: the request, its query redacted.
+        attempts: how many times it was tried.
+    """
+
+    origin = "registry"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        hint: str | None = None,
+        status: int = 0,
+        codes: tuple[str, ...] = (),
+        detail: str = "",
+        method: str = "",
+        url: str = "",
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.codes = codes
+        self.detail = detail
+        self.method = method
+        self.url = url
+        self.attempts = attempts
+
+
+class AuthenticationError(RegistryError):
+    """The registry, or its token service, does not know this login."""
+
+
+class AuthorizationError(RegistryError):
+    """The login is known and may not do this."""
+
+
+class RepositoryNotFoundError(RegistryError):
+    """The repository does not exist, and this registry does not make one on push."""
+
+
+class BlobTooLargeError(RegistryError):
+    """A request body was larger than the registry, or a proxy in front of it, takes."""
+
+
+class RateLimitedError(RegistryError):
+    """Too many requests, for longer than the retry policy waits."""
+
+
+class TagImmutableError(RegistryError):
+    """The tag exists with another digest and may not move."""
+
+
+class ManifestRejectedError(RegistryError):
+    """The registry does not take this manifest."""
+
+
+class UploadInvalidatedError(RegistryError):
+    """The registry gave up an upload session, again and again."""
+
+
+class UnexpectedResponseError(RegistryError):
+    """The answer is not one that a registry gives to this request."""
+
+
+class PusherClosedError(OcipushError, RuntimeError):
+    """The ``Pusher`` is used outside its ``with`` block, or in a process forked from the one that opened it."""
