@@ -1,0 +1,322 @@
+"""The push side of the distribution specification. May import: _auth, _server, _storage."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute, TaskGroup
+from anyio.streams.tls import TLSListener
+
+from ocipush.testing._auth import BasicAuth, BearerAuth
+from ocipush.testing._server import BodyTooLargeError, Channel, Request, Response
+from ocipush.testing._storage import DIGEST, Repository, Storage, StoredManifest, Upload, digest_of
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+    from os import PathLike
+    from types import TracebackType
+
+_NAME = r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_ROUTES = (
+    ("tags", re.compile(rf"/v2/{_NAME}/tags/list")),
+    ("upload", re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<item>[0-9a-f]{{32}})")),
+    ("uploads", re.compile(rf"/v2/{_NAME}/blobs/uploads/?")),
+    ("blob", re.compile(rf"/v2/{_NAME}/blobs/(?P<item>[^/]+)")),
+    ("manifest", re.compile(rf"/v2/{_NAME}/manifests/(?P<item>[^/]+)")),
+    ("referrers", re.compile(rf"/v2/{_NAME}/referrers/(?P<item>[^/]+)")),
+)
+_MANIFEST_LIMIT = 4 * 1024 * 1024
+_INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+class UnexpectedRequestError(AssertionError):
+    """A strict registry got a request that was not expected."""
+
+
+@dataclass(slots=True)
+class RecordedRequest:
+    """One request, and the status it was answered with (0 while under way)."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
+    status: int = 0
+    body_size: int = 0
+
+
+def _error(status: int, code: str, message: str, **headers: str) -> Response:
+    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+    return Response(status, {"Content-Type": "application/json", **headers}, body)
+
+
+def _json(value: object, media_type: str = "application/json") -> Response:
+    return Response(200, {"Content-Type": media_type}, json.dumps(value).encode())
+
+
+class Registry:
+    """A registry on a local port, for as long as its context is open."""
+
+    def __init__(
+        self,
+        *,
+        auth: BasicAuth | BearerAuth | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        storage: str | PathLike[str] | None = None,
+        strict: bool = False,
+        allowed: Sequence[str] = ("*",),
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        """`allowed` holds patterns such as ``"PUT /v2/*/manifests/*"``, for a strict registry."""
+        self.requests: list[RecordedRequest] = []
+        self.unexpected: list[RecordedRequest] = []
+        self.host = ""
+        self._auth = auth
+        self._ssl = ssl_context
+        self._storage = Storage(Path(storage) if storage is not None else None)
+        self._strict = strict
+        self._allowed = tuple(allowed)
+        self._address = (host, port)
+        self._tasks: TaskGroup
+
+    def repository(self, name: str) -> Repository:
+        """Return what the registry holds under a name."""
+        return self._storage.repository(name)
+
+    @property
+    def url(self) -> str:
+        """The scheme and host to send requests to."""
+        return f"{'https' if self._ssl else 'http'}://{self.host}"
+
+    async def __aenter__(self) -> Self:
+        """Listen and serve."""
+        host, port = self._address
+        self._listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
+        port = self._listener.extra(SocketAttribute.local_port)  # noqa: S610  (not Django's)
+        self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        if self._ssl:
+            tls = TLSListener(self._listener, self._ssl, standard_compatible=False)
+            self._tasks.start_soon(tls.serve, self._connected)
+        else:
+            self._tasks.start_soon(self._listener.serve, self._connected)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Stop; a strict registry then reports what it did not expect."""
+        self._tasks.cancel_scope.cancel()
+        try:
+            handled = await self._tasks.__aexit__(kind, error, trace)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._listener.aclose()
+        if self._strict and self.unexpected and error is None:
+            seen = ", ".join(f"{r.method} {r.path} ({r.status})" for r in self.unexpected)
+            raise UnexpectedRequestError(f"unexpected requests: {seen}")
+        return handled
+
+    async def _connected(self, stream: ByteStream) -> None:
+        await Channel(stream).serve(self._handle)
+
+    async def _handle(self, request: Request) -> Response:
+        record = RecordedRequest(request.method, request.path, request.query, request.headers)
+        self.requests.append(record)
+        line = f"{request.method} {request.path}"
+        if not any(fnmatchcase(line, pattern) for pattern in self._allowed):
+            self.unexpected.append(record)
+        try:
+            response = await self._route(request)
+        except BodyTooLargeError:
+            response = _error(413, "SIZE_INVALID", "the manifest is over 4 MiB")
+        record.status, record.body_size = response.status, request.body_size
+        if response.headers.get("X-Unknown-Route") and record not in self.unexpected:
+            self.unexpected.append(record)
+        return response
+
+    async def _route(self, request: Request) -> Response:
+        if isinstance(self._auth, BearerAuth) and request.path == "/token":
+            return self._auth.issue(request, request.scopes)
+        for route, pattern in _ROUTES:
+            if found := pattern.fullmatch(request.path):
+                name = found["name"]
+                action = "pull" if request.method in {"GET", "HEAD"} else "push"
+                if refusal := self._refusal(request, {(name, action)}):
+                    return refusal
+                method = getattr(self, f"_{request.method.lower()}_{route}", None)
+                if method is None:
+                    break
+                item = found.groupdict().get("item", "")
+                answer: Response = await method(request, name, item)
+                return answer
+        if request.path == "/v2/" and request.method in {"GET", "HEAD"}:
+            return self._refusal(request, set()) or _json({})
+        return _error(404, "UNSUPPORTED", "no such route", **{"X-Unknown-Route": "true"})
+
+    def _refusal(self, request: Request, scopes: set[tuple[str, str]]) -> Response | None:
+        return self._auth.check(request, scopes, self.url) if self._auth else None
+
+    async def _get_tags(self, request: Request, name: str, _: str) -> Response:
+        tags = [t for t in sorted(self.repository(name).tags) if t > request.query.get("last", "")]
+        if re.fullmatch("[0-9]{1,9}", limit := request.query.get("n", "")):
+            tags = tags[: int(limit)]
+        return _json({"name": name, "tags": tags})
+
+    async def _get_blob(self, _: Request, name: str, digest: str) -> Response:
+        blob = self.repository(name).blobs.get(digest)
+        if blob is None:
+            return _error(404, "BLOB_UNKNOWN", f"{digest} is not in {name}")
+        headers = {"Docker-Content-Digest": digest, "Content-Type": "application/octet-stream"}
+        return Response(200, headers, blob)
+
+    _head_blob = _get_blob
+
+    async def _get_manifest(self, _: Request, name: str, identifier: str) -> Response:
+        repository = self.repository(name)
+        digest = repository.tags.get(identifier, identifier)
+        manifest = repository.manifests.get(digest)
+        if manifest is None:
+            return _error(404, "MANIFEST_UNKNOWN", f"{identifier} is not in {name}")
+        headers = {"Docker-Content-Digest": digest, "Content-Type": manifest.media_type}
+        return Response(200, headers, manifest.raw)
+
+    _head_manifest = _get_manifest
+
+    async def _put_manifest(self, request: Request, name: str, identifier: str) -> Response:
+        raw = await request.read(_MANIFEST_LIMIT)
+        by_digest = DIGEST.fullmatch(identifier) is not None
+        if not by_digest and not _TAG.fullmatch(identifier):
+            return _error(400, "MANIFEST_INVALID", f"{identifier} is neither a tag nor a digest")
+        digest = digest_of(raw, identifier.partition(":")[0] if by_digest else "sha256")
+        if by_digest and digest != identifier:
+            return _error(400, "DIGEST_INVALID", f"the body's digest is {digest}")
+        media_type = request.headers.get("content-type", "")
+        try:
+            content = json.loads(raw)
+            stated = content.get("mediaType", media_type)
+            missing = _missing(content, self.repository(name))
+            subject = str(content["subject"]["digest"]) if "subject" in content else None
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+            return _error(400, "MANIFEST_INVALID", "the body is not a manifest")
+        if not media_type or stated != media_type:
+            return _error(400, "MANIFEST_INVALID", "Content-Type is not the manifest's mediaType")
+        if missing:
+            return _error(404, "MANIFEST_BLOB_UNKNOWN", f"not in {name}: {', '.join(missing)}")
+        manifest = StoredManifest(media_type, raw)
+        self.repository(name).put(digest, manifest, None if by_digest else identifier)
+        location = f"/v2/{name}/manifests/{digest}"
+        headers = {"Location": location, "Docker-Content-Digest": digest}
+        if subject and DIGEST.fullmatch(subject):
+            headers["OCI-Subject"] = subject
+        return Response(201, headers)
+
+    async def _get_referrers(self, request: Request, name: str, subject: str) -> Response:
+        wanted = request.query.get("artifactType")
+        found: list[dict[str, Any]] = []
+        for digest, manifest in self.repository(name).manifests.items():
+            content = json.loads(manifest.raw)
+            if content.get("subject", {}).get("digest") != subject:
+                continue
+            kind = content.get("artifactType") or content.get("config", {}).get("mediaType")
+            if wanted in {None, kind}:
+                entry = {"mediaType": manifest.media_type, "digest": digest}
+                found.append({**entry, "size": len(manifest.raw), "artifactType": kind})
+        return _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": found}, _INDEX)
+
+    async def _post_uploads(self, request: Request, name: str, _: str) -> Response:
+        repository = self.repository(name)
+        digest, source = request.query.get("mount", ""), request.query.get("from", "")
+        if DIGEST.fullmatch(digest) and re.fullmatch(_NAME, source):
+            bearer = isinstance(self._auth, BearerAuth)
+            readable = not bearer or self._auth.holds(request, source, "pull")  # type: ignore[union-attr]
+            if readable and digest in self.repository(source).blobs:
+                repository.mount(self.repository(source), digest)
+                return _created(name, digest)
+        upload = repository.start()
+        if "digest" in request.query:
+            return await self._put_upload(request, name, upload.id)
+        return _progress(202, name, upload)
+
+    async def _get_upload(self, _: Request, name: str, item: str) -> Response:
+        upload = self.repository(name).uploads.get(item)
+        return _progress(204, name, upload) if upload else _no_upload()
+
+    async def _delete_upload(self, _: Request, name: str, item: str) -> Response:
+        upload = self.repository(name).uploads.pop(item, None)
+        if upload is None:
+            return _no_upload()
+        upload.discard()
+        return Response(204)
+
+    async def _patch_upload(self, request: Request, name: str, item: str) -> Response:
+        upload = self.repository(name).uploads.get(item)
+        if upload is None:
+            return _no_upload()
+        if not _in_order(request, upload):
+            return _progress(416, name, upload)
+        while piece := await request.receive():
+            upload.write(piece)
+        return _progress(202, name, upload)
+
+    async def _put_upload(self, request: Request, name: str, item: str) -> Response:
+        repository = self.repository(name)
+        upload = repository.uploads.get(item)
+        if upload is None:
+            return _no_upload()
+        if not _in_order(request, upload):
+            return _progress(416, name, upload)
+        digest = request.query.get("digest", "")
+        while piece := await request.receive():
+            upload.write(piece)
+        repository.uploads.pop(item, None)
+        if not DIGEST.fullmatch(digest) or not upload.matches(digest):
+            upload.discard()
+            return _error(400, "DIGEST_INVALID", f"the content's digest is not {digest}")
+        repository.commit(upload, digest)
+        return _created(name, digest)
+
+
+def _missing(content: dict[str, Any], repository: Repository) -> list[str]:
+    blobs = [*content.get("layers", ()), *([content["config"]] if "config" in content else ())]
+    missing = [b["digest"] for b in blobs if b["digest"] not in repository.blobs and not b.get("urls")]
+    children = [m["digest"] for m in content.get("manifests", ())]
+    return missing + [d for d in children if d not in repository.manifests]
+
+
+def _in_order(request: Request, upload: Upload) -> bool:
+    stated = request.headers.get("content-range")
+    if stated is None:
+        return True
+    found = re.fullmatch(r"(?:bytes )?([0-9]{1,19})-([0-9]{1,19})", stated)
+    if found is None or int(found[1]) != upload.size:
+        return False
+    length = request.headers.get("content-length")
+    return length is None or int(found[2]) - int(found[1]) + 1 == int(length)
+
+
+def _no_upload() -> Response:
+    return _error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload session")
+
+
+def _progress(status: int, name: str, upload: Upload) -> Response:
+    headers = {"Location": f"/v2/{name}/blobs/uploads/{upload.id}"}
+    return Response(status, {**headers, "Range": f"0-{max(upload.size - 1, 0)}"})
+
+
+def _created(name: str, digest: str) -> Response:
+    location = f"/v2/{name}/blobs/{digest}"
+    return Response(201, {"Location": location, "Docker-Content-Digest": digest})

@@ -1,0 +1,146 @@
+"""A small HTTP/1.1 server that streams request bodies. May import: anyio, h11."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import anyio
+import h11
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anyio.abc import ByteStream
+
+CHUNK = 256 * 1024
+
+
+class BodyTooLargeError(ValueError):
+    """A request body is larger than the route takes."""
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer; a `Path` as body is streamed from disk."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    body: bytes | Path = b""
+
+
+class Request:
+    """A request whose body is read as it arrives."""
+
+    def __init__(self, head: h11.Request, channel: Channel) -> None:
+        target = urlsplit(head.target.decode("ascii"))
+        self.method = head.method.decode("ascii")
+        self.path = unquote(target.path)
+        query = parse_qs(target.query, keep_blank_values=True)
+        self.query = {name: values[-1] for name, values in query.items()}
+        self.scopes = query.get("scope", [])  # the one parameter that may come several times
+        self.headers = {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers}
+        self.body_size = 0
+        self._channel = channel
+
+    async def receive(self) -> bytes:
+        """Return the next piece of the body, empty at its end."""
+        piece = await self._channel.receive()
+        self.body_size += len(piece)
+        return piece
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body, at most `limit` bytes."""
+        found = bytearray()
+        while piece := await self.receive():
+            found += piece
+            if len(found) > limit:
+                raise BodyTooLargeError
+        return bytes(found)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Channel:
+    """One connection: h11 over a byte stream."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._http = h11.Connection(h11.SERVER)
+
+    async def serve(self, handler: Handler) -> None:
+        """Answer requests until either side closes."""
+        async with self._stream:
+            try:
+                while await self._serve_one(handler):
+                    self._http.start_next_cycle()
+            except h11.RemoteProtocolError:
+                await self._refuse()
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
+                return
+
+    async def receive(self) -> bytes:
+        """Return the next piece of the current request's body, empty at its end."""
+        if self._http.their_state is not h11.SEND_BODY:
+            return b""
+        if self._http.they_are_waiting_for_100_continue:
+            await self._send(h11.InformationalResponse(status_code=100, headers=[]))
+        event = await self._next()
+        return bytes(event.data) if isinstance(event, h11.Data) else b""
+
+    async def _serve_one(self, handler: Handler) -> bool:
+        event = await self._next()
+        if not isinstance(event, h11.Request):
+            return False
+        try:
+            request = Request(event, self)
+        except ValueError:  # a target that is not a URL
+            await self._refuse()
+            return False
+        response = await handler(request)
+        # An unread body would be taken for the next request.
+        unread = self._http.their_state is h11.SEND_BODY
+        if unread and not self._http.they_are_waiting_for_100_continue:
+            while await request.receive():
+                pass
+        await self._answer(request.method, response)
+        return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    async def _answer(self, method: str, response: Response) -> None:
+        body = response.body
+        size = len(body) if isinstance(body, bytes) else body.stat().st_size
+        headers = list(response.headers.items())
+        if response.status != 204:
+            headers.append(("Content-Length", str(size)))
+        await self._send(h11.Response(status_code=response.status, headers=headers))
+        if method != "HEAD" and size:
+            if isinstance(body, bytes):
+                await self._send(h11.Data(data=body))
+            else:
+                async with await anyio.open_file(body, "rb") as file:
+                    while piece := await file.read(CHUNK):
+                        await self._send(h11.Data(data=piece))
+        await self._send(h11.EndOfMessage())
+
+    async def _refuse(self) -> None:
+        if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            try:
+                await self._answer("GET", Response(400, {"Connection": "close"}))
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return
+
+    async def _next(self) -> h11.Event | type[h11.PAUSED]:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            try:
+                data = await self._stream.receive(CHUNK)
+            except anyio.EndOfStream:
+                data = b""
+            self._http.receive_data(data)
+        return event  # type: ignore[return-value]
+
+    async def _send(self, event: h11.Event) -> None:
+        if data := self._http.send(event):
+            await self._stream.send(data)
