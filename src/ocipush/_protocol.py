@@ -1,0 +1,191 @@
+"""Sans-IO distribution-spec: what an answer means, and where the next request goes.
+
+May import: errors, _models, _reference.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+
+from .errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BlobTooLargeError,
+    ManifestRejectedError,
+    RateLimitedError,
+    RegistryError,
+    RepositoryNotFoundError,
+    TagImmutableError,
+    UnexpectedResponseError,
+    UnsafeLocationError,
+    UploadInvalidatedError,
+)
+
+MAX_DETAIL: Final = 1000  # characters of a registry's own words that an error shows
+
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*(?:,|$)')
+_SCHEME = re.compile(rf"[\s,]*({_WORD})(?=[\s,]|$)\s*")
+_WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One challenge of a WWW-Authenticate header (RFC 9110, 11.6.1). ``scheme`` and parameter names are lower-case."""
+
+    scheme: str
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+def parse_challenges(header: str) -> list[Challenge]:
+    """Every challenge of a WWW-Authenticate header. What cannot be read ends the list."""
+    challenges: list[Challenge] = []
+    position = 0
+    while scheme := _SCHEME.match(header, position):
+        position = scheme.end()
+        parameters: dict[str, str] = {}
+        while parameter := _PARAMETER.match(header, position):
+            quoted, plain = parameter[2], parameter[3]
+            parameters[parameter[1].lower()] = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            position = parameter.end()
+        challenges.append(Challenge(scheme[1].lower(), parameters))
+    return challenges
+
+
+def parse_warnings(header: str) -> list[str]:
+    """The texts of a Warning header (distribution-spec, "Warnings": ``299 - "text"``), made safe to print."""
+    return [printable(re.sub(r"\\(.)", r"\1", text)) for text in _WARNING.findall(header)]
+
+
+def printable(text: str) -> str:
+    """Neutralise control characters, and shorten: a registry's words must not drive the terminal."""
+    text = _CONTROL.sub(" ", text).strip()
+    return text if len(text) <= MAX_DETAIL else text[:MAX_DETAIL] + "…"
+
+
+def redact(url: str) -> str:
+    """An URL fit for logs and errors: no user information, and no query but its digest (upload URLs can be signed)."""
+    parts = urlsplit(url)
+    digest = re.search(r"(?:^|&)digest=(sha[0-9]+(?::|%3A)[0-9a-f]+)", parts.query)
+    query = f"…&digest={digest[1]}" if digest else "…"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query if parts.query else "", ""))
+
+
+def resolve_location(request_url: str, location: str) -> str:
+    """Where an upload session continues (distribution-spec, "Pushing a blob monolithically").
+
+    Relative or absolute; user information is dropped. On the registry's own host an ``http`` Location of an ``https``
+    registry is raised to ``https``; on another host it is refused.
+
+    Raises:
+        UnsafeLocationError: it is not HTTP, or leaves TLS for another host.
+    """
+    base = urlsplit(request_url)
+    shown = redact(request_url)
+    try:
+        target = urlsplit(urljoin(request_url, location))
+        host, port = target.hostname, target.port
+    except ValueError as exc:
+        raise UnsafeLocationError(f"the registry's Location is not an URL: {printable(location)!r}", url=shown) from exc
+    if target.scheme not in {"http", "https"} or not host:
+        raise UnsafeLocationError(f"the registry's Location is not HTTP: {redact(target.geturl())}", url=shown)
+    netloc = target.netloc.rpartition("@")[2]
+    scheme = target.scheme
+    if base.scheme == "https" and scheme == "http":
+        if host != base.hostname:
+            raise UnsafeLocationError(
+                f"the registry sent the upload from TLS to plain HTTP: {redact(target.geturl())}", url=shown
+            )
+        scheme = "https"
+        netloc = base.netloc.rpartition("@")[2] if port in {None, 80} else netloc
+    return urlunsplit((scheme, netloc, target.path, target.query, ""))
+
+
+def append_digest(location: str, digest: str) -> str:
+    """Add ``digest=`` to a Location, leaving the rest of its query byte for byte."""
+    return f"{location}{'&' if '?' in location else '?'}digest={quote(digest, safe='')}"
+
+
+def same_origin(left: str, right: str) -> bool:
+    """Whether two URLs have the same scheme, host and port, default ports spelt out or not."""
+
+    def origin(url: str) -> tuple[str, str | None, int]:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+    return origin(left) == origin(right)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The body of an error answer (distribution-spec, "Error Codes"), or its text where it is no such body."""
+
+    codes: tuple[str, ...]
+    detail: str
+
+
+def parse_failure(body: bytes) -> Failure:
+    """Read an error body of any form. Bounded: the caller gives at most the first 64 KiB."""
+    try:
+        value: Any = json.loads(body)
+        errors = value["errors"]
+        codes = tuple(printable(str(error["code"])) for error in errors)
+        words = (f"{error['code']}: {error.get('message') or ''}".rstrip(": ") for error in errors)
+        return Failure(codes, printable("; ".join(words)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        text = re.sub(r"<[^>]*>", " ", body.decode("utf-8", "replace"))
+        return Failure((), printable(re.sub(r"\s+", " ", text)))
+
+
+_BY_CODE: Final[dict[str, type[RegistryError]]] = {
+    "UNAUTHORIZED": AuthenticationError,
+    "DENIED": AuthorizationError,
+    "NAME_UNKNOWN": RepositoryNotFoundError,
+    "TOOMANYREQUESTS": RateLimitedError,
+    "TAG_INVALID": TagImmutableError,
+    "MANIFEST_INVALID": ManifestRejectedError,
+    "MANIFEST_BLOB_UNKNOWN": ManifestRejectedError,
+    "MANIFEST_UNVERIFIED": ManifestRejectedError,
+    "BLOB_UPLOAD_UNKNOWN": UploadInvalidatedError,
+    "BLOB_UPLOAD_INVALID": UploadInvalidatedError,
+    "SIZE_INVALID": UploadInvalidatedError,
+}
+_BY_STATUS: Final[dict[int, type[RegistryError]]] = {
+    401: AuthenticationError,
+    403: AuthorizationError,
+    413: BlobTooLargeError,
+    429: RateLimitedError,
+}
+_HINTS: Final[dict[type[RegistryError], str]] = {
+    AuthenticationError: "check the login: `ocipush image login REGISTRY`",
+    AuthorizationError: "this login may not push there; some registries also say so when the repository does not exist",
+    RepositoryNotFoundError: "create the repository first: this registry does not make one on push",
+    BlobTooLargeError: "the registry or a proxy in front of it limits the size of a request body (nginx: client_max_body_size)",
+    RateLimitedError: "the registry limits requests: wait, or push with less concurrency",
+    TagImmutableError: "the tag is immutable or not allowed: push another tag",
+}
+
+
+def error_for(method: str, url: str, status: int, body: bytes, *, content_type: str = "") -> RegistryError:
+    """The typed error for an answer that said no: by its (code, status), not by its status alone."""
+    failure = parse_failure(body)
+    cls = next((_BY_CODE[code] for code in failure.codes if code in _BY_CODE), None)
+    cls = cls or _BY_STATUS.get(status)
+    if cls is None:
+        cls = UnexpectedResponseError if status < 400 or "html" in content_type.lower() else RegistryError
+    shown = redact(url)
+    words = f": {failure.detail}" if failure.detail else ""
+    return cls(
+        f"{method} {shown} was answered {status}{words}",
+        hint=_HINTS.get(cls),
+        status=status,
+        codes=failure.codes,
+        detail=failure.detail,
+        method=method,
+        url=shown,
+    )
