@@ -12,6 +12,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import errors
+    from ._credentials import Login, remove_login, save_login
     from ._events import (
         BlobDone,
         BlobProgress,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         RetryScheduled,
     )
     from ._reference import Reference, sanitize_image_name
+    from ._retry import RetryPolicy
+    from ._store import StoreImage, list_images
     from .errors import OcipushError
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "BlobResult",
     "BlobStarted",
     "Event",
+    "Login",
     "ManifestDone",
     "OcipushError",
     "PushDone",
@@ -43,13 +47,19 @@ __all__ = [
     "PushWarning",
     "Reference",
     "RegistryWarning",
+    "RetryPolicy",
     "RetryScheduled",
+    "StoreImage",
     "__version__",
     "errors",
+    "list_images",
+    "remove_login",
     "sanitize_image_name",
+    "save_login",
 ]
 
 _HOMES = {
+    "_credentials": ("Login", "remove_login", "save_login"),
     "_events": (
         "BlobDone",
         "BlobProgress",
@@ -65,6 +75,8 @@ _HOMES = {
         "RetryScheduled",
     ),
     "_reference": ("Reference", "sanitize_image_name"),
+    "_retry": ("RetryPolicy",),
+    "_store": ("StoreImage", "list_images"),
     "errors": ("OcipushError",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -1,0 +1,143 @@
+"""Find, save and remove the login of a registry in auth.json.
+
+May import: errors, _reference.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ._reference import DOCKER_HUB, strip_white_space
+from .errors import CredentialError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LOG = logging.getLogger("ocipush")
+DEFAULT_AUTHFILE: Final = "/var/lib/ar/auth.json"
+_HUB_ALIASES: Final = (DOCKER_HUB, "docker.io", "registry-1.docker.io", "https://index.docker.io/v1/")
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user name and its password, which is never shown."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+def default_authfile() -> Path:
+    """``$OCIPUSH_AUTHFILE``, else ``/var/lib/ar/auth.json``."""
+    return Path(os.environ.get("OCIPUSH_AUTHFILE") or DEFAULT_AUTHFILE)
+
+
+def find_login(registry: str, *, authfile: str | os.PathLike[str] | None = None) -> Login | None:
+    """The login saved for ``registry``; None where there is none, or its user name or password is empty (rules.md, 4).
+
+    Raises:
+        CredentialError: the file cannot be read, or is malformed.
+    """
+    path = Path(authfile) if authfile is not None else default_authfile()
+    registries = _registries(_load(path), path)
+    keys = (registry, *_HUB_ALIASES) if registry in _HUB_ALIASES else (registry,)
+    entry = next((registries[key] for key in keys if key in registries), None)
+    if entry is None:
+        return None
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key, ""), str) for key in ("username", "password")):
+        raise CredentialError(f"{path}: the entry of {registry} is not a username and a password", source=str(path))
+    username, password = entry.get("username", ""), entry.get("password", "")
+    return Login(username, password) if username and password else None
+
+
+def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] | None = None) -> None:
+    """Save a login: atomically, under a lock, mode 0600, unknown keys kept.
+
+    Raises:
+        CredentialError: the registry or the user name is empty, or the file cannot be read or written.
+    """
+    key = strip_white_space(registry)
+    if not key or not login.username.strip():
+        raise CredentialError("a login needs a registry and a user name")
+
+    def change(registries: dict[str, Any]) -> bool:
+        registries[key] = {"username": login.username, "password": login.password}
+        return True
+
+    _update(authfile, change)
+
+
+def remove_login(registry: str, *, authfile: str | os.PathLike[str] | None = None) -> bool:
+    """Remove a login; False when there was none. Raises CredentialError like :func:`save_login`."""
+    return _update(authfile, lambda registries: registries.pop(strip_white_space(registry), None) is not None)
+
+
+def _update(authfile: str | os.PathLike[str] | None, change: Callable[[dict[str, Any]], bool]) -> bool:
+    path = (Path(authfile) if authfile is not None else default_authfile()).resolve()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(path):
+            document = _load(path)
+            registries = _registries(document, path)
+            changed = change(registries)
+            if changed:
+                _replace(path, json.dumps({**document, "registries": registries}, indent=2, ensure_ascii=False))
+            return changed
+    except OSError as exc:
+        raise CredentialError(f"{path} cannot be written: {exc.strerror}", source=str(path)) from exc
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Lock a file beside ``path``: a rename would defeat a lock on the file itself."""
+    with open(path.with_name(path.name + ".lock"), "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(path: Path, text: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")  # mkstemp's mode is 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text("utf-8")
+        wide = path.stat().st_mode & 0o077
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise CredentialError(f"{path} cannot be read: {reason}", source=str(path)) from exc
+    if wide:
+        _LOG.warning("%s can be read by others: its mode should be 0600", path)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        line = getattr(exc, "lineno", 1)
+        raise CredentialError(f"{path} is not JSON, at line {line}", source=f"{path}:{line}") from None
+    if not isinstance(document, dict):
+        raise CredentialError(f"{path} is not a JSON object", source=str(path))
+    return document
+
+
+def _registries(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    registries = document.get("registries", {})
+    if not isinstance(registries, dict):
+        raise CredentialError(f"{path}: 'registries' is not a JSON object", source=str(path))
+    return registries

@@ -1,0 +1,328 @@
+"""Read one OCI image layout: find what to push, walk what it refers to, check that all is there, open its blobs.
+
+May import: errors, _models, anyio.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import anyio.to_thread
+
+from ._models import (
+    IMAGE_INDEXES,
+    IMAGE_MANIFESTS,
+    MAX_MANIFEST_SIZE,
+    Descriptor,
+    Digest,
+    Index,
+    Manifest,
+    parse_document,
+    parse_json_object,
+)
+from .errors import AmbiguousImageError, BlobCorruptError, BlobMissingError, InvalidLayoutError, ManifestNotFoundError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+MAX_DEPTH: Final = 8
+_PIECE: Final = 1024 * 1024
+_OPEN: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest or index as it is sent: ``raw`` unchanged, with ``media_type`` as its Content-Type."""
+
+    descriptor: Descriptor
+    media_type: str
+    raw: bytes
+    content: Manifest | Index
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that a root refers to.
+
+    Attributes:
+        documents: manifests and indexes, each digest once, children before parents, the root last.
+        blobs: layers and configs, each digest once, in order of first appearance; foreign ones included.
+    """
+
+    documents: tuple[Document, ...]
+    blobs: tuple[Descriptor, ...]
+
+    @property
+    def root(self) -> Document:
+        """The document that the reference will name."""
+        return self.documents[-1]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all documents and blobs."""
+        return sum(len(document.raw) for document in self.documents) + sum(blob.size for blob in self.blobs)
+
+
+class BlobFile:
+    """An open blob; an async context manager that closes it. ``descriptor`` is the file's, ``size`` in bytes."""
+
+    def __init__(self, descriptor: int, size: int, path: str) -> None:
+        self.descriptor = descriptor
+        self.size = size
+        self.path = path
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+
+
+class Layout:
+    """An OCI image layout (image-spec, "Image Layout"), open for reading: an async context manager.
+
+    Its files are opened relative to the directory as it was when it was opened, and never through a symbolic link.
+    """
+
+    def __init__(self, path: Path, directory: int, index: Index, warnings: tuple[str, ...]) -> None:
+        self.path = path
+        self.index = index
+        self.warnings = warnings
+        self._directory = directory
+
+    @classmethod
+    async def open(cls, path: str | PathLike[str]) -> Layout:
+        """Open the layout in directory ``path``.
+
+        Raises:
+            InvalidLayoutError: it is not a layout, or of a version other than 1.0.x.
+        """
+        return await anyio.to_thread.run_sync(cls.open_blocking, Path(path))
+
+    @classmethod
+    def open_blocking(cls, path: Path) -> Layout:
+        """:meth:`open`, for a worker thread or a store's list."""
+        try:
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as exc:
+            raise InvalidLayoutError(f"{path} cannot be read as a layout: {exc.strerror}", path=str(path)) from exc
+        try:
+            warnings = _check_version(directory, path)
+            where = str(path / "index.json")
+            try:
+                raw = _read(directory, "index.json", where)
+            except BlobMissingError as exc:
+                raise InvalidLayoutError(f"{path} is not an OCI layout: {exc.message}", path=where) from exc
+            index = parse_document(raw, where=where)
+            if not isinstance(index, Index):
+                raise InvalidLayoutError(f"{where} is not an image index", path=where)
+        except BaseException:
+            os.close(directory)
+            raise
+        return cls(path, directory, index, warnings)
+
+    def close(self) -> None:
+        """Close the directory."""
+        os.close(self._directory)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def select(self, ref: str | None = None) -> Descriptor:
+        """The descriptor to push: the only one, or the one that ``ref`` (reference, tag or digest) names (rules.md, 5).
+
+        Raises:
+            ManifestNotFoundError: there is none.
+            AmbiguousImageError: there are several.
+        """
+        found = {one.digest: one for one in self.index.manifests if ref is None or _answers(one, ref)}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if not found:
+            what = "no image" if ref is None else f"no image that answers to {ref!r}"
+            raise ManifestNotFoundError(f"{self.path} holds {what}", path=str(self.path))
+        candidates = tuple(f"{one.ref_name or '-'}  {one.platform or '-'}  {one.digest}" for one in found.values())
+        raise AmbiguousImageError(
+            f"{self.path} holds several images: " + "; ".join(candidates),
+            hint="choose one with --ref (ref=): a reference, a tag or a digest",
+            candidates=candidates,
+        )
+
+    async def read(self, root: Descriptor, *, include_foreign: bool = False) -> Contents:
+        """Walk all that ``root`` refers to and check that it is there, before the first byte is sent.
+
+        Raises:
+            LayoutError: a document is invalid, or a blob is missing or of the wrong size.
+        """
+        return await anyio.to_thread.run_sync(lambda: _Walk(self, include_foreign).run(root))
+
+    async def open_blob(self, blob: Descriptor) -> BlobFile | bytes:
+        """Open a blob's file; where it is absent, give the verified content that its descriptor embeds."""
+        return await anyio.to_thread.run_sync(self.open_blob_blocking, blob)
+
+    def open_blob_blocking(self, blob: Descriptor) -> BlobFile | bytes:
+        """:meth:`open_blob`, for a worker thread."""
+        name, where = _place(blob, self.path)
+        try:
+            descriptor, size = _open_regular(self._directory, name, where)
+        except BlobMissingError:
+            embedded = blob.embedded()
+            if embedded is None:
+                raise
+            return embedded
+        if size != blob.size:
+            os.close(descriptor)
+            raise BlobCorruptError(f"{where} has {size} bytes, its descriptor says {blob.size}", path=where)
+        return BlobFile(descriptor, size, where)
+
+    async def verify(self, contents: Contents) -> None:
+        """Hash every blob that is there; raises BlobCorruptError for the first whose content is not its digest's."""
+        for blob in contents.blobs:
+            if not blob.is_foreign and await self.is_corrupt(blob):
+                where = _place(blob, self.path)[1]
+                raise BlobCorruptError(f"{where}: the content is not what its digest says", path=where)
+
+    async def is_corrupt(self, blob: Descriptor) -> bool:
+        """Hash one blob; whether its content is not what its digest says."""
+        return await anyio.to_thread.run_sync(self._is_corrupt, blob)
+
+    def _is_corrupt(self, blob: Descriptor) -> bool:
+        opened = self.open_blob_blocking(blob)
+        if isinstance(opened, bytes):
+            return False
+        digest = hashlib.new(blob.digest.algorithm)
+        with os.fdopen(opened.descriptor, "rb", buffering=0) as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+        return digest.hexdigest() != blob.digest.encoded
+
+    def read_document(self, descriptor: Descriptor) -> Document:
+        """Read and check one manifest or index."""
+        name, where = _place(descriptor, self.path)
+        if descriptor.size > MAX_MANIFEST_SIZE:
+            raise InvalidLayoutError(
+                f"{where} has {descriptor.size} bytes, more than the 4 MiB that registries take", path=where
+            )
+        try:
+            raw = _read(self._directory, name, where)
+        except BlobMissingError:
+            embedded = descriptor.embedded()
+            if embedded is None:
+                raise
+            raw = embedded
+        if len(raw) != descriptor.size or Digest.of(raw, descriptor.digest.algorithm) != descriptor.digest:
+            raise BlobCorruptError(f"{where}: the content is not what its descriptor says", path=where)
+        content = parse_document(raw, where=where, media_type=descriptor.media_type)
+        return Document(descriptor, content.media_type or descriptor.media_type, raw, content)
+
+
+class _Walk:
+    """A walk from a root, children first."""
+
+    def __init__(self, layout: Layout, include_foreign: bool) -> None:
+        self._layout = layout
+        self._include_foreign = include_foreign
+        self._documents: dict[Digest, Document] = {}
+        self._blobs: dict[Digest, Descriptor] = {}
+        self._above: list[Digest] = []
+
+    def run(self, root: Descriptor) -> Contents:
+        self._visit(root)
+        return Contents(tuple(self._documents.values()), tuple(self._blobs.values()))
+
+    def _visit(self, descriptor: Descriptor) -> None:
+        if descriptor.digest in self._documents:
+            return
+        where = _place(descriptor, self._layout.path)[1]
+        if descriptor.digest in self._above:
+            raise InvalidLayoutError(f"{where} refers to itself", path=where)
+        if len(self._above) >= MAX_DEPTH:
+            raise InvalidLayoutError(f"{where} is nested more than {MAX_DEPTH} deep", path=where)
+        self._above.append(descriptor.digest)
+        document = self._layout.read_document(descriptor)
+        if isinstance(document.content, Index):
+            for child in document.content.manifests:
+                if child.media_type in IMAGE_MANIFESTS | IMAGE_INDEXES:
+                    self._visit(child)
+                else:
+                    self._check(child)
+        else:
+            for blob in document.content.blobs:
+                self._check(blob)
+        self._above.pop()
+        self._documents[descriptor.digest] = document
+
+    def _check(self, blob: Descriptor) -> None:
+        if (known := self._blobs.get(blob.digest)) is not None:
+            if known.size != blob.size:
+                where = _place(blob, self._layout.path)[1]
+                raise InvalidLayoutError(f"{where} is given two sizes, {known.size} and {blob.size}", path=where)
+            return
+        if not blob.is_foreign or self._include_foreign:
+            opened = self._layout.open_blob_blocking(blob)
+            if isinstance(opened, BlobFile):
+                os.close(opened.descriptor)
+        self._blobs[blob.digest] = blob
+
+
+def _answers(descriptor: Descriptor, ref: str) -> bool:
+    name = descriptor.ref_name or ""
+    return ref in {descriptor.digest, name} or (bool(name) and name.rpartition("/")[2].rpartition(":")[2] == ref)
+
+
+def _place(descriptor: Descriptor, path: Path) -> tuple[str, str]:
+    name = f"blobs/{descriptor.digest.algorithm}/{descriptor.digest.encoded}"
+    return name, str(path / name)
+
+
+def _open_regular(directory: int, name: str, where: str) -> tuple[int, int]:
+    """Open ``name`` under ``directory`` step by step, so that no part of it can be a symbolic link out of the layout."""
+    steps = name.split("/")
+    here = directory
+    try:
+        for step in steps[:-1]:
+            below = os.open(step, _OPEN | os.O_DIRECTORY, dir_fd=here)
+            if here != directory:
+                os.close(here)
+            here = below
+        descriptor = os.open(steps[-1], _OPEN, dir_fd=here)
+    except OSError as exc:
+        raise BlobMissingError(
+            f"{where} cannot be opened: {exc.strerror} (symbolic links are not followed)", path=where
+        ) from exc
+    finally:
+        if here != directory:
+            os.close(here)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise BlobMissingError(f"{where} is not a regular file", path=where)
+    return descriptor, status.st_size
+
+
+def _read(directory: int, name: str, where: str) -> bytes:
+    descriptor, size = _open_regular(directory, name, where)
+    with os.fdopen(descriptor, "rb") as file:
+        if size > MAX_MANIFEST_SIZE:
+            raise InvalidLayoutError(f"{where} has {size} bytes, more than the 4 MiB that registries take", path=where)
+        return file.read(MAX_MANIFEST_SIZE + 1)
+
+
+def _check_version(directory: int, path: Path) -> tuple[str, ...]:
+    where = str(path / "oci-layout")
+    try:
+        raw = _read(directory, "oci-layout", where)
+    except BlobMissingError:
+        return (f"{path} has no oci-layout file; read as version 1.0.0",)
+    version = parse_json_object(raw, where=where).get("imageLayoutVersion")
+    if not isinstance(version, str) or not version.startswith("1.0."):
+        raise InvalidLayoutError(f"{where} is of version {version!r}; 1.0.x is supported", path=where)
+    return ()

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import ocipush
+from ocipush import errors
+from ocipush._credentials import find_login
+from ocipush._layout import Layout
+from ocipush._store import match_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
+assert _spec is not None
+assert _spec.loader is not None
+layouts: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(layouts)
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+pytestmark = pytest.mark.anyio
+
+
+def two_images(layout: Path) -> None:
+    manifests = [layouts.add_manifest(layout, [layer]) for layer in (b"a", b"b")]
+    for manifest, ref in zip(manifests, ("host.example/app:1", "host.example/app:2"), strict=True):
+        manifest["annotations"] = {"org.opencontainers.image.ref.name": ref}
+    layouts.write_layout(layout, manifests)
+
+
+def multi_arch(layout: Path) -> None:
+    children = [layouts.add_manifest(layout, [b"shared", layer]) for layer in (b"amd64", b"arm64")]
+    other = layouts.add_blob(layout, b"attachment", "application/octet-stream")
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*children, other]}
+    layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(index).encode(), INDEX)])
+
+
+async def test_one_of_several_is_chosen_by_reference_tag_or_digest(tmp_path: Path) -> None:
+    two_images(tmp_path / "app")
+    async with await Layout.open(tmp_path / "app") as layout:
+        first, second = layout.index.manifests
+        assert layout.select("2") == layout.select("host.example/app:2") == layout.select(second.digest) == second
+        with pytest.raises(errors.AmbiguousImageError, match="--ref") as caught:
+            layout.select()
+        assert first.digest in caught.value.candidates[0]
+        with pytest.raises(errors.ManifestNotFoundError, match="answers to '3'"):
+            layout.select("3")
+    match = match_image(tmp_path, "host.example/app:2")
+    assert match.descriptor == second
+
+
+def edit_index(**fields: Any) -> Callable[[Path], None]:
+    def edit(layout: Path) -> None:
+        value = json.loads((layout / "index.json").read_text())
+        (layout / "index.json").write_text(json.dumps({**value, **fields}))
+
+    return edit
+
+
+def resize(layout: Path) -> None:
+    next(path for path in (layout / "blobs/sha256").iterdir() if path.read_bytes() == b"layer").write_bytes(b"layers")
+
+
+def corrupt(layout: Path) -> None:
+    next(path for path in (layout / "blobs/sha256").iterdir() if path.read_bytes() == b"layer").write_bytes(b"LAYER")
+
+
+def link_out(layout: Path) -> None:
+    blob = next(path for path in (layout / "blobs/sha256").iterdir() if path.read_bytes() == b"layer")
+    (layout.parent / "outside").write_bytes(b"layer")
+    blob.unlink()
+    blob.symlink_to(layout.parent / "outside")
+
+
+def directory(layout: Path) -> None:
+    blob = next(path for path in (layout / "blobs/sha256").iterdir() if path.read_bytes() == b"layer")
+    blob.unlink()
+    blob.mkdir()
+
+
+def break_manifest(layout: Path) -> None:
+    blob = next(path for path in (layout / "blobs/sha256").iterdir() if b"layers" in path.read_bytes())
+    blob.write_bytes(blob.read_bytes().replace(b'"schemaVersion": 2', b'"schemaVersion": 3'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        (lambda layout: (layout / "index.json").write_text("{"), errors.InvalidLayoutError, "not JSON"),
+        (lambda layout: (layout / "index.json").unlink(), errors.InvalidLayoutError, "not an OCI layout"),
+        (lambda layout: (layout / "index.json").write_bytes(b" " * 4194305), errors.InvalidLayoutError, "4 MiB"),
+        (
+            lambda layout: (layout / "oci-layout").write_text('{"imageLayoutVersion":"2"}'),
+            errors.InvalidLayoutError,
+            "version",
+        ),
+        (edit_index(manifests=[]), errors.ManifestNotFoundError, "no image"),
+        (edit_index(manifests=[{"digest": "sha256:../../x", "size": 1}]), errors.InvalidLayoutError, "not a digest"),
+        (edit_index(manifests=[{"digest": "sha256:" + "0" * 64, "size": 5000000}]), errors.InvalidLayoutError, "4 MiB"),
+        (
+            edit_index(manifests=[{"digest": "sha256:" + "0" * 64, "size": 5}]),
+            errors.BlobMissingError,
+            "cannot be opened",
+        ),
+        (resize, errors.BlobCorruptError, "has 6 bytes"),
+        (corrupt, errors.BlobCorruptError, "not what its digest says"),
+        (link_out, errors.BlobMissingError, "symbolic links"),
+        (directory, errors.BlobMissingError, "not a regular file"),
+        (break_manifest, errors.BlobCorruptError, "not what its descriptor says"),
+    ],
+)
+async def test_damaged_layout_is_its_typed_error(
+    tmp_path: Path, damage: Callable[[Path], Any], error: type[errors.OcipushError], words: str
+) -> None:
+    layout = tmp_path / "app"
+    layouts.write_layout(layout, [layouts.add_manifest(layout, [b"layer"])])
+    damage(layout)
+    with pytest.raises(error, match=words):
+        async with await Layout.open(layout) as opened:
+            await opened.verify(await opened.read(opened.select()))
+
+
+async def test_index_is_read_children_first_and_shared_blobs_once(tmp_path: Path) -> None:
+    multi_arch(tmp_path / "app")
+    (tmp_path / "app" / "oci-layout").unlink()
+    async with await Layout.open(tmp_path / "app") as layout:
+        assert "has no oci-layout file" in layout.warnings[0]
+        contents = await layout.read(layout.select())
+        await layout.verify(contents)
+        assert [document.media_type for document in contents.documents] == [layouts.MANIFEST] * 2 + [INDEX]
+        assert sorted(blob.size for blob in contents.blobs) == [2, 5, 5, 6, 10]
+        assert contents.size == sum(len(document.raw) for document in contents.documents) + 28
+        opened = await layout.open_blob(contents.blobs[0])
+        assert not isinstance(opened, bytes)
+        async with opened:
+            assert opened.size == contents.blobs[0].size
+
+
+async def test_path_that_is_no_directory_is_no_layout(tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidLayoutError, match="cannot be read as a layout"):
+        await Layout.open(tmp_path / "absent")
+
+
+def test_store_names_what_is_near_what_is_broken_and_what_is_ambiguous(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with pytest.raises(errors.ImageNotFoundError, match="does not exist"):
+        match_image(store, "app")
+    store.mkdir()
+    with pytest.raises(errors.ImageNotFoundError, match="store is empty"):
+        match_image(store, "app")
+    for name in ("one", "two"):
+        layouts.write_layout(store / name, [layouts.add_manifest(store / name, [b"x"])], ref="host.example/app:1")
+    layouts.write_layout(
+        store / "alpine", [layouts.add_manifest(store / "alpine", [b"x"])], ref="docker.io/library/alpine:3"
+    )
+    (store / "broken").mkdir()
+    (store / ".hidden").mkdir()
+    with pytest.raises(errors.AmbiguousImageError, match="one, two"):
+        match_image(store, "host.example/app:1")
+    with pytest.raises(errors.ImageNotFoundError, match="did you mean 'alpine'"):
+        match_image(store, "alpin")
+    for broken in ("broken", "broken:1"):
+        with pytest.raises(errors.InvalidLayoutError, match="not an OCI layout"):
+            match_image(store, broken)
+    assert "its name only" in match_image(store, " alpine:4 ").warnings[0]
+    assert match_image(store, "alpine:3").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not JSON, at line 1"),
+        ("[]", "not a JSON object"),
+        ('{"registries": []}', "'registries'"),
+        ('{"registries": {"h": 1}}', "entry of h"),
+    ],
+)
+def test_malformed_login_file_is_never_an_anonymous_push(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "auth.json"
+    path.write_text(text)
+    with pytest.raises(errors.CredentialError, match=words):
+        find_login("h", authfile=path)
+    with pytest.raises(errors.CredentialError, match="cannot be read"):
+        find_login("h", authfile=tmp_path)
+    with pytest.raises(errors.CredentialError, match="needs a registry"):
+        ocipush.save_login(" ", ocipush.Login("u", "p"), authfile=path)
+
+
+def test_docker_hub_login_is_found_under_its_aliases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCIPUSH_AUTHFILE", str(tmp_path / "auth.json"))
+    ocipush.save_login("docker.io", ocipush.Login("u", "p"))
+    assert find_login("index.docker.io") == ocipush.Login("u", "p")
+    ocipush.save_login("empty", ocipush.Login("u", ""))
+    assert find_login("empty") is None
