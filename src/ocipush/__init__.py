@@ -1,6 +1,8 @@
 """Push container images from a local store of OCI image layouts to any registry.
 
-Exports only; every name is imported on first use, so that a short command need not wait for httpx and pydantic.
+``await ocipush.push("alpine-3_18_0")`` pushes one image; :class:`Pusher` pushes many on shared connections;
+:mod:`ocipush.sync` has the same names for code that does not await. Exports only; every name is imported on first use,
+so that ``ocipush --version`` need not wait for httpx and pydantic.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import errors
+    from . import errors, sync
     from ._credentials import Login, remove_login, save_login
     from ._events import (
         BlobDone,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
         RegistryWarning,
         RetryScheduled,
     )
+    from ._http import Timeouts
+    from ._pusher import Pusher, push
     from ._reference import Reference, sanitize_image_name
     from ._retry import RetryPolicy
     from ._store import StoreImage, list_images
@@ -45,17 +49,21 @@ __all__ = [
     "PushResult",
     "PushStarted",
     "PushWarning",
+    "Pusher",
     "Reference",
     "RegistryWarning",
     "RetryPolicy",
     "RetryScheduled",
     "StoreImage",
+    "Timeouts",
     "__version__",
     "errors",
     "list_images",
+    "push",
     "remove_login",
     "sanitize_image_name",
     "save_login",
+    "sync",
 ]
 
 _HOMES = {
@@ -74,6 +82,8 @@ _HOMES = {
         "RegistryWarning",
         "RetryScheduled",
     ),
+    "_http": ("Timeouts",),
+    "_pusher": ("Pusher", "push"),
     "_reference": ("Reference", "sanitize_image_name"),
     "_retry": ("RetryPolicy",),
     "_store": ("StoreImage", "list_images"),
@@ -83,7 +93,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name == "errors":
+    if name in {"errors", "sync"}:
         return import_module(f".{name}", __name__)
     if (module := _HOME_OF.get(name)) is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,251 @@
+"""One HTTP client for all registries: TLS, time-outs, retries of what is safe to repeat, error mapping.
+
+May import: errors, _protocol, _retry, _transport, anyio, httpx. With ``_transport`` the only module that imports httpx.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+import anyio
+import httpx
+
+from ._protocol import redact
+from ._retry import RETRIED_STATUSES, RetryPolicy, parse_retry_after
+from ._transport import FileBody
+from .errors import ConnectFailedError, ConnectionLostError, StalledError, TLSVerificationError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+_LOG = logging.getLogger("ocipush")
+MAX_ANSWER: Final = 4 * 1024 * 1024
+MAX_ERROR: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that one step of a request may take; None waits for ever.
+
+    Attributes:
+        connect: until the connection, TLS included, stands.
+        stall: without a byte of the body being taken.
+        answer: from the last byte of the request to the whole answer.
+        commit: the same for the request that ends a blob, which the registry may have to copy and hash;
+            None: ``answer`` and a second for each 10 MiB.
+    """
+
+    connect: float | None = 10.0
+    stall: float | None = 60.0
+    answer: float | None = 60.0
+    commit: float | None = None
+
+    def for_commit(self, size: int) -> float | None:
+        """Seconds that the closing request of a blob of ``size`` bytes may wait for its answer."""
+        if self.commit is not None or self.answer is None:
+            return self.commit
+        return self.answer + size / (10 * 1024 * 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, read whole. Header names are lower-case."""
+
+    method: str
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Client:
+    """Sends requests on shared connections, over HTTP/1.1: its flow control does not throttle uploads."""
+
+    def __init__(
+        self, *, verify: ssl.SSLContext, timeouts: Timeouts, user_agent: str, transport: httpx.AsyncBaseTransport | None
+    ) -> None:
+        self.timeouts = timeouts
+        self._client = httpx.AsyncClient(
+            verify=verify,
+            transport=transport,
+            timeout=httpx.Timeout(None, connect=timeouts.connect),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+            follow_redirects=False,
+            headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def send(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | FileBody = b"", answer: float | None
+    ) -> Answer:
+        """Send one request once and read its answer, at most 4 MiB of it (64 KiB of an error).
+
+        Raises:
+            TransportError: no usable answer came.
+        """
+        length = body.length if isinstance(body, FileBody) else len(body)
+        fields = dict(headers)
+        if method in {"POST", "PUT", "PATCH"}:
+            fields["Content-Length"] = str(length)  # never Transfer-Encoding: chunked, which some registries refuse
+        request = self._client.build_request(method, url, headers=fields, content=body or None)
+        self._client.cookies.clear()
+        stall, shown = self.timeouts.stall, redact(url)
+        started = anyio.current_time()
+        with anyio.CancelScope() as scope:
+            self._watch(scope, body, stall, answer, self.timeouts.connect)
+            try:
+                response = await self._client.send(request, stream=True)
+                try:
+                    content = await _read(response)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await response.aclose()
+            except httpx.HTTPError as exc:
+                raise _transport_error(exc, method, shown) from exc
+        if scope.cancelled_caught:
+            waited = anyio.current_time() - started
+            raise StalledError(
+                f"{method} {shown} stalled: no progress, {waited:.0f} s after it began",
+                hint="the registry is slow or stuck; the time-outs can be set",
+                method=method,
+                url=shown,
+            )
+        _LOG.debug("%s %s: %d", method, shown, response.status_code)
+        return Answer(method, url, response.status_code, dict(response.headers), content)
+
+    def _watch(
+        self,
+        scope: anyio.CancelScope,
+        body: bytes | FileBody,
+        stall: float | None,
+        answer: float | None,
+        connect: float | None,
+    ) -> None:
+        """Move the deadline of ``scope`` along with the bytes that go out."""
+
+        def allow(seconds: float | None) -> None:
+            scope.deadline = float("inf") if seconds is None else anyio.current_time() + seconds
+
+        if not isinstance(body, FileBody):
+            allow(None if answer is None else answer + (connect or 0))
+            return
+        left, report = body.length, body.on_sent
+
+        def sent(count: int) -> None:
+            nonlocal left
+            left -= count
+            allow(stall if left > 0 else answer)
+            if report is not None:
+                report(count)
+
+        body.on_sent = sent
+        allow(None if stall is None else stall + (connect or 0))
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        retry: RetryPolicy,
+        on_retry: Callable[[str, str, int, float], None],
+    ) -> Answer:
+        """Send a request that is safe to repeat, and repeat it as ``retry`` says."""
+        attempt = 0
+        while True:
+            attempt += 1
+            failure: TransportError | None = None
+            answer: Answer | None = None
+            try:
+                answer = await self.send(method, url, headers=headers, body=body, answer=self.timeouts.answer)
+                if answer.status not in RETRIED_STATUSES:
+                    return answer
+                reason = f"answered {answer.status}"
+            except TLSVerificationError:
+                raise
+            except TransportError as exc:
+                failure, reason = exc, exc.message
+            after = parse_retry_after(answer.headers.get("retry-after"), now=time.time()) if answer else None
+            delay = retry.delay(attempt, retry_after=after)
+            if delay is None:
+                if failure is None and answer is not None:
+                    return answer
+                break
+            on_retry(f"{method} {redact(url)}", reason, attempt + 1, delay)
+            await anyio.sleep(delay)
+        raise failure or ConnectionLostError(f"{method} {redact(url)}: no answer")
+
+
+async def _read(response: httpx.Response) -> bytes:
+    limit = MAX_ANSWER if response.status_code < 400 else MAX_ERROR
+    content = bytearray()
+    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
+        async for piece in pieces:
+            content += piece
+            if len(content) >= limit:
+                break
+    return bytes(content[:limit])
+
+
+def _transport_error(exc: httpx.HTTPError, method: str, url: str) -> TransportError:
+    tls = _tls_cause(exc)
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        return TLSVerificationError(
+            f"{method} {url}: the certificate is not trusted: {tls.verify_message}",
+            hint="name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false",
+            method=method,
+            url=url,
+        )
+    if tls is not None and isinstance(exc, httpx.ConnectError):
+        return ConnectFailedError(
+            f"{method} {url}: the other side does not speak TLS: {tls.reason or tls}",
+            hint="a plain HTTP registry needs --tls-verify=false (tls_verify=False)",
+            method=method,
+            url=url,
+        )
+    if isinstance(exc, httpx.ConnectTimeout):
+        return StalledError(
+            f"{method} {url}: no connection in time", hint="is the port filtered?", method=method, url=url
+        )
+    if isinstance(exc, httpx.ConnectError):
+        return ConnectFailedError(
+            f"{method} {url}: cannot connect: {exc}",
+            hint="is the registry's name and port right?",
+            method=method,
+            url=url,
+        )
+    return ConnectionLostError(f"{method} {url}: {str(exc) or 'the connection was lost'}", method=method, url=url)
+
+
+def _tls_cause(exc: BaseException | None) -> ssl.SSLError | None:
+    while exc is not None:
+        if isinstance(exc, ssl.SSLError):
+            return exc
+        exc = exc.__cause__ or exc.__context__
+    return None
+
+
+def is_refused_or_plain(error: ConnectFailedError) -> bool:
+    """Whether nobody listens, or whoever does speaks no TLS: the two failures that plain HTTP may follow (rules.md, 3)."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError):
+            return True
+        if isinstance(cause, ssl.SSLError):
+            return cause.reason in {
+                "WRONG_VERSION_NUMBER",
+                "HTTP_REQUEST",
+                "PACKET_LENGTH_TOO_LONG",
+                "RECORD_LAYER_FAILURE",
+            }
+        cause = cause.__cause__ or cause.__context__
+    return "refused" in error.message or "All connection attempts failed" in error.message
