@@ -34,19 +34,19 @@ class Authorizer:
     Args:
         login: the login for this origin, or None to stay anonymous.
         plain_http: whether the origin itself speaks plain HTTP, so that its token service may too (rules.md, 3).
-        fetch: sends a GET with these headers, retried as the policy says.
     """
 
-    def __init__(self, login: Login | None, *, plain_http: bool, fetch: Fetch) -> None:
+    def __init__(self, login: Login | None, *, plain_http: bool) -> None:
         self._login = login
         self._plain_http = plain_http
-        self._fetch = fetch
         self._lock = anyio.Lock()
         self._challenge: Challenge | None = None
         self._tokens: dict[str, tuple[str, float]] = {}
 
-    async def header(self, scope: str) -> str | None:
+    async def header(self, scope: str, fetch: Fetch) -> str | None:
         """The Authorization value for a request that needs ``scope``; None while nothing was asked for.
+
+        ``fetch`` sends a GET with these headers, for a token.
 
         Raises:
             AuthenticationError: the token service does not know the login.
@@ -59,7 +59,7 @@ class Authorizer:
         async with self._lock:
             token, end = self._tokens.get(scope, ("", 0.0))
             if end - _EARLY <= time.monotonic():
-                token, end = await self._new_token(self._challenge, scope)
+                token, end = await self._new_token(self._challenge, scope, fetch)
                 self._tokens[scope] = (token, end)
             return f"Bearer {token}"
 
@@ -85,7 +85,7 @@ class Authorizer:
         pair = f"{self._login.username}:{self._login.password}".encode()
         return f"Basic {base64.b64encode(pair).decode()}"
 
-    async def _new_token(self, challenge: Challenge, scope: str) -> tuple[str, float]:
+    async def _new_token(self, challenge: Challenge, scope: str, fetch: Fetch) -> tuple[str, float]:
         realm = challenge.parameters.get("realm", "")
         scheme = urlsplit(realm).scheme
         if scheme not in {"https", "http"} or (scheme == "http" and not self._plain_http):
@@ -93,12 +93,12 @@ class Authorizer:
                 f"the registry names a token service that is not HTTPS: {redact(realm)!r}",
                 hint="tls_verify=False (--tls-verify=false) allows plain HTTP",
             )
-        query: dict[str, str] = {"scope": scope}
+        query = {"scope": scope} if scope else {}
         if service := challenge.parameters.get("service"):
             query["service"] = service
-        url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
+        url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}" if query else realm
         basic = self._basic()
-        answer = await self._fetch(url, {"Authorization": basic} if basic else {})
+        answer = await fetch(url, {"Authorization": basic} if basic else {})
         if answer.status != 200:
             error = error_for("GET", url, answer.status, answer.body)
             if answer.status in {401, 403}:

@@ -95,10 +95,15 @@ class Reference:
     @property
     def is_loopback(self) -> bool:
         """Whether the registry's name promises this machine, so that plain HTTP may be tried (rules.md, 3)."""
-        return _LOOPBACK.fullmatch(split_port(self.registry)[0]) is not None
+        return is_loopback(self.registry)
 
     def __str__(self) -> str:
         return self.name
+
+
+def is_loopback(registry: str) -> bool:
+    """Whether a registry's name promises this machine."""
+    return _LOOPBACK.fullmatch(split_port(registry)[0]) is not None
 
 
 def split_port(registry: str) -> tuple[str, int | None]:

@@ -31,7 +31,7 @@ class Repository:
 
     Args:
         base: ``scheme://host[:port]`` of the registry.
-        name: the repository's path.
+        name: the repository's path; empty for the registry itself, which can only be asked to check the login.
         on_retry: told (what, why, which attempt, seconds) before each wait.
         on_warning: told each text of a ``Warning`` header.
     """
@@ -51,11 +51,17 @@ class Repository:
         self._authorizer = authorizer
         self._base = base
         self._url = f"{base}/v2/{name}"
-        self._scope = f"repository:{name}:pull,push"
+        self._scope = f"repository:{name}:pull,push" if name else ""
         self._retry = retry
         self._on_retry = on_retry
         self._on_warning = on_warning
         self.requests = 0
+
+    async def check_login(self) -> None:
+        """Ask the registry itself; raises what it says of the login (distribution-spec, "Determining Support")."""
+        answer = await self._request("GET", f"{self._base}/v2/")
+        if answer.status != 200:
+            raise self._error(answer)
 
     async def manifest_digest(self, identifier: str) -> Digest | None:
         """The digest that a tag or digest names now; None when there is none, or the registry does not say."""
@@ -131,7 +137,9 @@ class Repository:
         """Send with the login; after a 401, once more with what it asked for."""
         given = answer if answer is not None else self._client.timeouts.answer
         for last in (False, True):
-            authorization = await self._authorizer.header(self._scope) if same_origin(self._base, url) else None
+            authorization = (
+                await self._authorizer.header(self._scope, self._fetch) if same_origin(self._base, url) else None
+            )
             fields = dict(headers or {})
             if authorization:
                 fields["Authorization"] = authorization
@@ -141,6 +149,9 @@ class Repository:
         for text in parse_warnings(reply.headers.get("warning", "")):
             self._on_warning(text)
         return reply
+
+    async def _fetch(self, url: str, headers: dict[str, str]) -> Answer:
+        return await self._once("GET", url, headers, b"", self._client.timeouts.answer)
 
     async def _once(
         self, method: str, url: str, headers: dict[str, str], body: bytes | FileBody, answer: float | None

@@ -10,7 +10,8 @@ import pytest
 
 import ocipush
 from ocipush import errors
-from ocipush._pusher import _choose_target
+from ocipush._models import Descriptor, Digest
+from ocipush._plan import choose_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,9 +177,11 @@ async def test_callback_that_raises_ends_the_push_with_its_own_error(image: Path
 
 @pytest.mark.parametrize("recorded", [None, "latest"])
 def test_reference_is_never_made_up(recorded: str | None) -> None:
+    root = Descriptor(digest=Digest.of(b""), size=0)
     with pytest.raises(errors.TargetRequiredError, match="--target"):
-        _choose_target(None, recorded, "x")
-    assert _choose_target(None, "host.example/a:1", "x").name == "host.example/a:1"
+        choose_target(None, recorded, path="x", root=root)
+    assert choose_target(None, "host.example/a:1", path="x", root=root).name == "host.example/a:1"
+    assert choose_target(" host.example/b:1 ", "latest", path="x", root=root).name == "host.example/b:1"
 
 
 async def test_closed_pusher_says_so(image: Path) -> None:
@@ -191,3 +194,15 @@ async def test_closed_pusher_says_so(image: Path) -> None:
 async def test_unusable_ca_file_is_named(image: Path) -> None:
     with pytest.raises(errors.OcipushError, match=r"index\.json cannot be used"):
         await push(image, fresh, ca_file=os.fspath(image / "index.json"))
+
+
+async def test_login_is_checked_by_one_authenticated_request() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.headers.get("authorization") == "Basic dTpw":
+            return httpx.Response(200)
+        return httpx.Response(401, headers={"www-authenticate": 'Basic realm="r"'})
+
+    async with ocipush.Pusher(transport=httpx.MockTransport(handler)) as pusher:
+        await pusher.check_login(HOST, ocipush.Login("u", "p"))
+        with pytest.raises(errors.AuthenticationError):
+            await pusher.check_login(HOST, ocipush.Login("u", "wrong"))

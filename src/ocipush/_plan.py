@@ -1,0 +1,44 @@
+"""What to send, where to, and in which order.
+
+May import: errors, _models, _reference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._reference import Reference, strip_white_space
+from .errors import DigestMismatchError, TargetRequiredError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._models import Descriptor
+
+
+def choose_target(target: str | None, recorded: str | None, *, path: str, root: Descriptor) -> Reference:
+    """The target that was given, else the recorded reference (spec.md, step 3; rules.md, 2).
+
+    Raises:
+        TargetRequiredError: there is neither, or what is recorded may be no more than a tag.
+        InvalidReferenceError: it is no reference.
+        DigestMismatchError: it names another digest than ``root``'s.
+    """
+    if target is None and not recorded:
+        raise TargetRequiredError(f"{path} records no reference to push to", hint="name one with --target (target=)")
+    if target is None and recorded is not None and not any(mark in recorded for mark in "/:@"):
+        raise TargetRequiredError(
+            f"{path} records {recorded!r}, which may be no more than a tag",
+            hint="name the target with --target (target=)",
+        )
+    reference = Reference.parse(strip_white_space(target if target is not None else recorded or ""))
+    if reference.digest and reference.digest != root.digest:
+        raise DigestMismatchError(
+            f"the target names {reference.digest}, but the image is {root.digest}", hint="name a tag, or that digest"
+        )
+    return reference
+
+
+def in_sending_order(blobs: Iterable[Descriptor]) -> list[Descriptor]:
+    """Largest first: the push ends when the last blob does, so the longest must not start last."""
+    return sorted(blobs, key=lambda blob: blob.size, reverse=True)

@@ -1,0 +1,306 @@
+"""The command line: arguments, exit codes, and what goes to stdout and stderr."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import ocipush
+from ocipush import _events as events
+from ocipush import errors
+from ocipush._cli import cli, is_chinese, rewrite_tls_verify
+from ocipush._progress import choose_mode, format_size, make_progress, printable
+
+DIGEST = "sha256:" + "a" * 64
+RESULT = events.PushResult("r.example/team/app:1", DIGEST, "m", 5, (), False, 3, 5, 0.1)
+EVENTS: list[events.Event] = [
+    events.PushStarted("p", "/s", "r.example/team/app:1", DIGEST, 1, 5),
+    events.BlobStarted("p", DIGEST, 5, "m"),
+    events.BlobProgress("p", DIGEST, 3, 5),
+    events.RetryScheduled("p", "blob", "lost", 2, 0.5),
+    events.BlobDone("p", DIGEST, 5, "uploaded"),
+    events.PushWarning("p", "be careful"),
+    events.RegistryWarning("p", "old\x1b[2J"),
+    events.PushDone("p", RESULT),
+]
+
+
+class Fake:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.raises: BaseException | None = None
+        self.result = RESULT
+
+    async def push(self, source: str, **options: Any) -> events.PushResult:
+        self.calls.append((source, options))
+        for event in EVENTS:
+            options["on_event"](event)
+        if self.raises is not None:
+            raise self.raises
+        return self.result
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    fake = Fake()
+    monkeypatch.setattr(ocipush, "push", fake.push, raising=False)
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    return fake
+
+
+def run(*argv: str, **options: Any) -> Result:
+    return CliRunner().invoke(cli, list(argv), **options)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("push --tls-verify false a", "push --tls-verify=false a"),
+        ("push a --tls-verify false", "push a --tls-verify=false"),
+        ("image push --tls-verify true a", "image push --tls-verify=true a"),
+        ("push --tls-verify false", "push --tls-verify=true false"),
+        ("image push --tls-verify false", "image push --tls-verify=true false"),
+        ("push --tls-verify a", "push --tls-verify=true a"),
+        ("push --tls-verify 0 a", "push --tls-verify=true 0 a"),
+        ("push --tls-verify=0 a", "push --tls-verify=0 a"),
+        ("push --tls-verify false --target t", "push --tls-verify=true false --target t"),
+        ("push --tls-verify false -- a", "push --tls-verify=false -- a"),
+        ("push --tls-verify -- false", "push --tls-verify=true -- false"),
+        ("push a --target --tls-verify", "push a --target --tls-verify"),
+        ("push -- --tls-verify", "push -- --tls-verify"),
+    ],
+)
+def test_a_bare_tls_verify_takes_only_true_or_false_and_leaves_an_image(line: str, expected: str) -> None:
+    assert rewrite_tls_verify(line.split()) == expected.split()
+
+
+@pytest.mark.parametrize("command", [["push"], ["image", "push"]])
+def test_stdout_is_the_immutable_name_alone(fake: Fake, command: list[str]) -> None:
+    done = run(*command, "app", "--target", "r.example/team/app:1", "--ref", "x", "--tls-verify", "false")
+    assert (done.exit_code, done.stdout) == (0, f"r.example/team/app@{DIGEST}\n")
+    assert "image pushed to the remote repository: r.example/team/app:1\n" in done.stderr
+    assert "\x1b" not in done.stderr
+    source, options = fake.calls[0]
+    assert source == "app"
+    assert (options["target"], options["ref"], options["tls_verify"]) == ("r.example/team/app:1", "x", False)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_global_options_stand_before_or_after_the_subcommand(fake: Fake, before: bool) -> None:
+    given = ["--images-store-dir", "/s", "--authfile", "/a", "--ca-file", "/c", "--quiet"]
+    done = run(*given, "push", "app") if before else run("push", "app", *given)
+    assert done.exit_code == 0
+    options = fake.calls[0][1]
+    assert (options["store"], options["authfile"], options["ca_file"]) == ("/s", "/a", "/c")
+    assert done.stderr == "warning: be careful\nwarning: the registry says: old\\x1b[2J\n"
+
+
+def test_the_success_line_is_chinese_in_a_chinese_locale(fake: Fake) -> None:
+    done = run("push", "app", env={"LC_ALL": "zh_CN.UTF-8"})
+    assert done.stderr.endswith("镜像已推送到远程仓库: r.example/team/app:1\n")
+
+
+def test_an_image_that_was_there_already_is_a_success_that_says_so(fake: Fake) -> None:
+    fake.result = events.PushResult("r.example/team/app:1", DIGEST, "m", 5, (), True, 1, 0, 0.1)
+    done = run("push", "app")
+    assert done.exit_code == 0
+    assert "the image was there already\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "chinese"),
+    [
+        ({}, False),
+        ({"LANG": "zh_TW"}, True),
+        ({"LC_ALL": "C", "LANG": "zh_CN"}, False),
+        ({"LC_ALL": "", "LANG": "zh"}, True),
+    ],
+)
+def test_the_first_locale_variable_that_is_set_decides(environ: dict[str, str], chinese: bool) -> None:
+    assert is_chinese(environ) is chinese
+
+
+def test_json_is_one_document_and_json_progress_one_event_a_line(fake: Fake) -> None:
+    done = run("push", "app", "--format", "json", "--progress", "json")
+    assert json.loads(done.stdout)["digest"] == DIGEST
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == [type(e).__name__ for e in EVENTS]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        (errors.StalledError("stuck", hint="wait"), 1, "error: stuck\nhint: wait\n"),
+        (OSError("disk"), 1, "error: disk\n"),
+        (
+            ZeroDivisionError("x"),
+            1,
+            "error: ZeroDivisionError: x\nhint: this is a defect of ocipush; --debug shows where\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_errors_have_exit_codes_and_no_traceback(fake: Fake, error: BaseException, code: int, lines: str) -> None:
+    fake.raises = error
+    done = run("push", "app", "--progress", "none")
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert done.stderr.endswith(lines)
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback_and_the_notes(fake: Fake) -> None:
+    fake.raises = errors.StalledError("stuck")
+    fake.raises.add_note("also failed: b")
+    done = run("--debug", "push", "app")
+    assert "Traceback" in done.stderr
+    assert "note: also failed: b\n" in done.stderr
+
+
+@pytest.mark.parametrize("line", ["push", "push a b", "nonsense", "push a --tls-verify=maybe", "push a --progress x"])
+def test_wrong_usage_exits_with_2(fake: Fake, line: str) -> None:
+    assert run(*line.split()).exit_code == 2
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("command", [["list"], ["ls"], ["image", "list"], ["image", "ls"]])
+def test_list_shows_columns(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    monkeypatch.setattr(
+        ocipush, "list_images", lambda **_: [found("app", "r/app:1", 1500), found("b", None, None)], raising=False
+    )
+    done = run(*command)
+    header, first, second = done.stdout.splitlines()
+    assert header.split() == ["NAME", "REF", "DIGEST", "SIZE"]
+    assert first.split() == ["app", "r/app:1", DIGEST[:19], "1.5", "kB"]
+    assert second.split() == ["b", "-", DIGEST[:19], "-"]
+
+
+def found(name: str, ref: str | None, size: int | None) -> Any:
+    return SimpleNamespace(name=name, path=Path("/s"), ref=ref, digest=DIGEST, media_type="m", size=size)
+
+
+class Logins:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.saved: dict[str, tuple[str, str, str]] = {}
+        self.checked: list[str] = []
+        monkeypatch.setattr(ocipush, "Login", lambda name, secret: (name, secret), raising=False)
+        monkeypatch.setattr(ocipush, "save_login", self.save, raising=False)
+        monkeypatch.setattr(ocipush, "remove_login", self.remove, raising=False)
+        monkeypatch.setattr(ocipush, "Pusher", lambda **_: self, raising=False)
+
+    def save(self, registry: str, login: tuple[str, str], *, authfile: str) -> None:
+        self.saved[registry] = (*login, authfile)
+
+    def remove(self, registry: str, *, authfile: str) -> bool:
+        assert authfile == "/a"
+        return self.saved.pop(registry, None) is not None
+
+    async def __aenter__(self) -> Logins:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def check_login(self, registry: str, *, login: tuple[str, str]) -> None:
+        self.checked.append(registry)
+        if login[1] == "bad":
+            raise errors.AuthenticationError("no")
+
+
+@pytest.fixture
+def logins(monkeypatch: pytest.MonkeyPatch) -> Logins:
+    return Logins(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("line", "stdin"),
+    [
+        ("-u me --password-stdin", "pw\n"),
+        ("-u me --password-stdin --check", "pw\r\n"),
+        ("-u me -p pw", ""),
+        ("", "me\npw\n"),
+    ],
+)
+def test_login_saves_to_the_authfile_and_prints_nothing_on_stdout(logins: Logins, line: str, stdin: str) -> None:
+    done = run("image", "login", "r.example", "--authfile", "/a", *line.split(), input=stdin)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert logins.saved == {"r.example": ("me", "pw", "/a")}
+    assert ("warning: " in done.stderr) is ("-p" in line.split())
+    assert bool(logins.checked) is ("--check" in line)
+
+
+def test_a_login_that_the_registry_refuses_is_not_saved(logins: Logins) -> None:
+    done = run("login", "r.example", "--authfile", "/a", "-u", "me", "-p", "bad", "--check")
+    assert (done.exit_code, logins.saved) == (1, {})
+
+
+@pytest.mark.parametrize("line", ["-u me -p x --password-stdin", "--password-stdin", "-u me --password-stdin"])
+def test_contradictory_or_empty_logins_are_wrong_usage(logins: Logins, line: str) -> None:
+    done = run("login", "r.example", "--authfile", "/a", *line.split(), input="")
+    assert (done.exit_code, logins.saved) == (2, {})
+
+
+def test_logout_says_whether_there_was_a_login(logins: Logins) -> None:
+    logins.saved["r.example"] = ("me", "pw", "/a")
+    assert "login removed" in run("logout", "r.example", "--authfile", "/a").stderr
+    assert "there was no login" in run("image", "logout", "r.example", "--authfile", "/a").stderr
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar_with_warnings_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with make_progress("auto", stream) as progress:
+        for event in EVENTS:
+            progress(event)
+    assert "warning: be careful" in stream.getvalue()
+    assert "old\\x1b[2J" in stream.getvalue()
+
+
+def test_plain_lines_replace_the_bar_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    stream = Terminal()
+    with make_progress("bar", stream) as progress:
+        progress(EVENTS[0])
+    assert stream.getvalue() == "pushing r.example/team/app:1: 1 blobs, 5 B\n"
+
+
+def test_a_dumb_terminal_gets_plain_lines() -> None:
+    assert choose_mode("auto", Terminal(), {"TERM": "dumb"}) == "plain"
+    assert choose_mode("auto", StringIO(), {}) == "plain"
+
+
+def test_sizes_and_control_characters_are_readable() -> None:
+    assert [format_size(n) for n in (0, 999, 1500, 2 * 10**9)] == ["0 B", "999 B", "1.5 kB", "2.0 GB"]
+    assert printable("a\x1b\n镜") == "a\\x1b\\n镜"
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_version_loads_neither_httpx_nor_pydantic() -> None:
+    code = (
+        "import sys, ocipush.__main__ as m; sys.argv = ['ocipush', '--version']\n"
+        "try: m.main()\n"
+        "except SystemExit as e: print(e.code, {'httpx', 'pydantic'} & set(sys.modules))"
+    )
+    done = python(code)
+    assert done.stdout == f"ocipush {ocipush.__version__}\n0 set()\n"
+
+
+def test_without_click_the_install_line_is_shown() -> None:
+    done = python("import sys; sys.modules['click'] = None; import ocipush.__main__ as m; sys.exit(m.main())")
+    assert done.returncode == 2
+    assert "pip install 'ocipush[cli]'" in done.stderr
