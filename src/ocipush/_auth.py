@@ -46,6 +46,7 @@ class Authorizer:
     async def header(self, scope: str, fetch: Fetch) -> str | None:
         """The Authorization value for a request that needs ``scope``; None while nothing was asked for.
 
+        ``scope`` may be several, parted by spaces, as the token specification writes them.
         ``fetch`` sends a GET with these headers, for a token.
 
         Raises:
@@ -62,6 +63,13 @@ class Authorizer:
                 token, end = await self._new_token(self._challenge, scope, fetch)
                 self._tokens[scope] = (token, end)
             return f"Bearer {token}"
+
+    def held(self, scope: str) -> str | None:
+        """The Authorization value at hand, without a request for a new one."""
+        if self._challenge is not None and self._challenge.scheme == "basic":
+            return self._basic()
+        token, _ = self._tokens.get(scope, ("", 0.0))
+        return f"Bearer {token}" if token else None
 
     def learn(self, answer: Answer, scope: str, used: str | None) -> bool:
         """Take in a 401. Whether a new try, with :meth:`header` asked again, can end differently."""
@@ -93,9 +101,12 @@ class Authorizer:
                 f"the registry names a token service that is not HTTPS: {redact(realm)!r}",
                 hint="tls_verify=False (--tls-verify=false) allows plain HTTP",
             )
-        query = {"scope": scope} if scope else {}
+        asked = challenge.parameters.get("scope", "")
+        if asked and not asked.startswith("repository:"):
+            scope = asked  # an odd scope is a registry's own word (ECR public: "aws")
+        query = [("scope", one) for one in scope.split()]
         if service := challenge.parameters.get("service"):
-            query["service"] = service
+            query.append(("service", service))
         url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}" if query else realm
         basic = self._basic()
         answer = await fetch(url, {"Authorization": basic} if basic else {})

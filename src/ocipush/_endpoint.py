@@ -1,75 +1,174 @@
-"""A registry as one login sees it: which scheme it speaks, found out by the first request, and what it asks for.
+"""A registry as one login sees it, shared by all pushes to it: its scheme, its challenge, what it can do and what it holds.
 
-May import: errors, _reference, _credentials, _http, _auth, anyio.
+May import: errors, _reference, _retry, _credentials, _http, _auth, _events, anyio.
 """
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import socket
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
 from ._auth import Authorizer
 from ._http import is_refused_or_plain
 from ._reference import DOCKER_HUB, is_loopback, split_port
-from .errors import ConnectFailedError
+from .errors import ConnectFailedError, RegistryError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._credentials import Login
+    from ._events import BlobOutcome
+    from ._retry import RetryPolicy
 
-    Ask = Callable[[str, Authorizer], Awaitable["T"]]
+    Ask = Callable[["Route"], Awaitable["T"]]
 
 T = TypeVar("T")
+LARGE: Final = 1024 * 1024  # bytes from which sending a blob again costs more than a round trip
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a registry is reached: ``scheme://host[:port]``, and what answers its challenge.
+
+    ``proven`` is False while it is being found out: a refused connection is then no reason to wait and try again.
+    """
+
+    base: str
+    authorizer: Authorizer
+    proven: bool = True
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A blob that some push is sending now."""
+
+    landed: anyio.Event = field(default_factory=anyio.Event)
+    outcome: BlobOutcome | None = None
+    failure: TransportError | RegistryError | None = None
 
 
 class Endpoint:
-    """Where a registry is reached.
+    """Where a registry is reached, and what was learned of it, for the life of a ``Pusher``.
 
     Args:
         registry: as in a reference.
         login: the login for it, or None to stay anonymous.
         tls_verify: False allows plain HTTP to any host (rules.md, 3).
+        concurrency: how many small blobs are sent at once.
+        large_concurrency: how many blobs of 1 MiB and more are sent at once, beside the small ones.
+
+    Attributes:
+        mounts_itself: whether a mount from the repository itself was answered 201 for a blob that was there.
+        refused_mounts: (repository, from) for which a mount was refused.
+        holds: digests that each repository is known to hold.
     """
 
-    def __init__(self, registry: str, login: Login | None, *, tls_verify: bool) -> None:
+    def __init__(
+        self, registry: str, login: Login | None, *, tls_verify: bool, concurrency: int = 32, large_concurrency: int = 4
+    ) -> None:
         self._registry = registry
         self._host = "registry-1.docker.io" if registry == DOCKER_HUB else registry
         self._login = login
         self._tls_verify = tls_verify
         self._lock = anyio.Lock()
-        self._known: tuple[str, Authorizer] | None = None
+        self._route: Route | None = None
+        self._small = anyio.CapacityLimiter(concurrency)
+        self._large = anyio.CapacityLimiter(large_concurrency)
+        self._flights: dict[tuple[str, str], _Flight] = {}
+        self.mounts_itself = False
+        self.refused_mounts: set[tuple[str, str]] = set()
+        self.holds: dict[str, set[str]] = {}
 
-    async def ask(self, question: Ask[T], *, warn: Callable[[str], None]) -> T:
-        """Ask ``question(base, authorizer)``, where ``base`` is ``scheme://host[:port]``.
+    @property
+    def counts_pulls(self) -> bool:
+        """Whether a GET of a manifest counts as a pull (Docker Hub's rate limit does)."""
+        return self._registry == DOCKER_HUB
 
-        The first question is asked over TLS, and again over plain HTTP where that is allowed and the connection is
-        refused or what answers is not TLS. Never after a certificate error, a time-out or a reset.
+    def gate(self, size: int) -> anyio.CapacityLimiter:
+        """What a blob of ``size`` bytes waits at: a few large ones fill the line, many small ones hide its latency."""
+        return self._large if size >= LARGE else self._small
+
+    def mount_source(self, repository: str, digest: str) -> str | None:
+        """Another repository that holds ``digest``, and that it may be mounted from."""
+        for name, held in self.holds.items():
+            if name != repository and digest in held and (repository, name) not in self.refused_mounts:
+                return name
+        return None
+
+    async def once(self, repository: str, digest: str, send: Callable[[], Awaitable[BlobOutcome]]) -> BlobOutcome:
+        """Send a blob, or wait for the push that is sending it now.
+
+        When that push is cancelled, or its own source fails, one that waits takes over; when the registry fails it,
+        all that wait fail.
         """
-        if self._known is None:
+        key = (repository, digest)
+        while (flight := self._flights.get(key)) is not None:
+            await flight.landed.wait()
+            if flight.failure is not None:
+                raise copy.copy(flight.failure)
+            if flight.outcome is not None:
+                return "joined"
+        flight = self._flights[key] = _Flight()
+        try:
+            flight.outcome = await send()
+            self.holds.setdefault(repository, set()).add(digest)
+        except (TransportError, RegistryError) as exc:
+            flight.failure = exc
+            raise
+        finally:
+            del self._flights[key]
+            flight.landed.set()
+        return flight.outcome
+
+    async def ask(
+        self,
+        question: Ask[T],
+        *,
+        retry: RetryPolicy,
+        warn: Callable[[str], None],
+        on_retry: Callable[[str, str, int, float], None],
+    ) -> T:
+        """Ask a question that any push starts with; the first one finds out which scheme the registry speaks.
+
+        It is asked over TLS, and again over plain HTTP where that is allowed and the connection is refused or what
+        answers is not TLS. Never after a certificate error, a time-out or a reset.
+        """
+        if self._route is None:
             async with self._lock:
-                if self._known is None:
-                    return await self._find_out(question, warn)
-        return await question(*self._known)
+                attempt = 0
+                while self._route is None:
+                    attempt += 1
+                    try:
+                        return await self._find_out(question, warn)
+                    except ConnectFailedError as exc:
+                        delay = retry.delay(attempt)
+                        if delay is None or not exc.refused:
+                            exc.attempts = attempt
+                            raise
+                        on_retry(self._host, exc.message, attempt + 1, delay)
+                        await anyio.sleep(delay)
+        return await question(self._route)
 
     async def _find_out(self, question: Ask[T], warn: Callable[[str], None]) -> T:
-        secure = f"https://{self._host}", Authorizer(self._login, plain_http=False)
+        secure = Route(f"https://{self._host}", Authorizer(self._login, plain_http=False), proven=False)
         try:
-            answer = await question(*secure)
+            answer = await question(secure)
         except ConnectFailedError as exc:
             if not is_refused_or_plain(exc) or not await self._may_be_plain():
                 raise
+            plain = Route(f"http://{self._host}", Authorizer(self._login, plain_http=True), proven=False)
+            answer = await question(plain)
             warn(f"{self._host} does not speak TLS: using plain HTTP")
             if self._login is not None:
-                warn(f"the login for {self._host} may go over plain HTTP, readable to the network")
-            plain = f"http://{self._host}", Authorizer(self._login, plain_http=True)
-            answer = await question(*plain)
-            self._known = plain
+                warn(f"the login for {self._host} goes over plain HTTP, readable to the network")
+            self._route = Route(plain.base, plain.authorizer)
         else:
-            self._known = secure
+            self._route = Route(secure.base, secure.authorizer)
         return answer
 
     async def _may_be_plain(self) -> bool:

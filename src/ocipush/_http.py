@@ -6,6 +6,7 @@ May import: errors, _protocol, _retry, _transport, anyio, httpx. With ``_transpo
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import time
 from contextlib import aclosing
@@ -21,11 +22,13 @@ from ._transport import FileBody
 from .errors import ConnectFailedError, ConnectionLostError, StalledError, TLSVerificationError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
 _LOG = logging.getLogger("ocipush")
 MAX_ANSWER: Final = 4 * 1024 * 1024
 MAX_ERROR: Final = 64 * 1024
+# What OpenSSL says when the first bytes that come are no TLS record.
+_NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +161,12 @@ class Client:
         body: bytes = b"",
         retry: RetryPolicy,
         on_retry: Callable[[str, str, int, float], None],
+        retry_refused: bool = True,
     ) -> Answer:
-        """Send a request that is safe to repeat, and repeat it as ``retry`` says."""
+        """Send a request that is safe to repeat, and repeat it as ``retry`` says.
+
+        ``retry_refused=False`` gives a refused connection back at once.
+        """
         attempt = 0
         while True:
             attempt += 1
@@ -172,6 +179,10 @@ class Client:
                 reason = f"answered {answer.status}"
             except TLSVerificationError:
                 raise
+            except ConnectFailedError as exc:
+                if not exc.temporary or (exc.refused and not retry_refused):
+                    raise
+                failure, reason = exc, exc.message
             except TransportError as exc:
                 failure, reason = exc, exc.message
             after = parse_retry_after(answer.headers.get("retry-after"), now=time.time()) if answer else None
@@ -206,11 +217,14 @@ def _transport_error(exc: httpx.HTTPError, method: str, url: str) -> TransportEr
             url=url,
         )
     if tls is not None and isinstance(exc, httpx.ConnectError):
+        plain = tls.reason in _NOT_TLS
         return ConnectFailedError(
-            f"{method} {url}: the other side does not speak TLS: {tls.reason or tls}",
-            hint="a plain HTTP registry needs --tls-verify=false (tls_verify=False)",
+            f"{method} {url}: "
+            + ("the other side does not speak TLS" if plain else f"TLS failed: {tls.reason or tls}"),
+            hint="a registry that speaks plain HTTP needs --tls-verify=false (tls_verify=False)" if plain else None,
             method=method,
             url=url,
+            temporary=False,
         )
     if isinstance(exc, httpx.ConnectTimeout):
         return StalledError(
@@ -222,30 +236,29 @@ def _transport_error(exc: httpx.HTTPError, method: str, url: str) -> TransportEr
             hint="is the registry's name and port right?",
             method=method,
             url=url,
+            refused=any(isinstance(cause, ConnectionRefusedError) for cause in _causes(exc)),
+            temporary=not any(
+                isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN for cause in _causes(exc)
+            ),
         )
     return ConnectionLostError(f"{method} {url}: {str(exc) or 'the connection was lost'}", method=method, url=url)
 
 
-def _tls_cause(exc: BaseException | None) -> ssl.SSLError | None:
-    while exc is not None:
-        if isinstance(exc, ssl.SSLError):
-            return exc
-        exc = exc.__cause__ or exc.__context__
-    return None
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """An exception, and those it came from, members of groups included."""
+    yield exc
+    if isinstance(exc, BaseExceptionGroup):
+        for member in exc.exceptions:
+            yield from _causes(member)
+    if (cause := exc.__cause__ or exc.__context__) is not None:
+        yield from _causes(cause)
+
+
+def _tls_cause(exc: BaseException) -> ssl.SSLError | None:
+    return next((cause for cause in _causes(exc) if isinstance(cause, ssl.SSLError)), None)
 
 
 def is_refused_or_plain(error: ConnectFailedError) -> bool:
     """Whether nobody listens, or whoever does speaks no TLS: the two failures that plain HTTP may follow (rules.md, 3)."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionRefusedError):
-            return True
-        if isinstance(cause, ssl.SSLError):
-            return cause.reason in {
-                "WRONG_VERSION_NUMBER",
-                "HTTP_REQUEST",
-                "PACKET_LENGTH_TOO_LONG",
-                "RECORD_LAYER_FAILURE",
-            }
-        cause = cause.__cause__ or cause.__context__
-    return "refused" in error.message or "All connection attempts failed" in error.message
+    tls = _tls_cause(error)
+    return error.refused or (tls is not None and tls.reason in _NOT_TLS)

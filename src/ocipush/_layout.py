@@ -183,11 +183,15 @@ class Layout:
             raise BlobCorruptError(f"{where} has {size} bytes, its descriptor says {blob.size}", path=where)
         return BlobFile(descriptor, size, where)
 
+    def blob_path(self, blob: Descriptor) -> str:
+        """Where a blob's file is, for messages."""
+        return _place(blob, self.path)[1]
+
     async def verify(self, contents: Contents) -> None:
         """Hash every blob that is there; raises BlobCorruptError for the first whose content is not its digest's."""
         for blob in contents.blobs:
             if not blob.is_foreign and await self.is_corrupt(blob):
-                where = _place(blob, self.path)[1]
+                where = self.blob_path(blob)
                 raise BlobCorruptError(f"{where}: the content is not what its digest says", path=where)
 
     async def is_corrupt(self, blob: Descriptor) -> bool:

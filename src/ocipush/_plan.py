@@ -1,19 +1,21 @@
 """What to send, where to, and in which order.
 
-May import: errors, _models, _reference.
+May import: errors, _models, _reference, _layout (types only).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._models import Index
 from ._reference import Reference, strip_white_space
 from .errors import DigestMismatchError, TargetRequiredError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._models import Descriptor
+    from ._layout import Contents
+    from ._models import Descriptor, Manifest
 
 
 def choose_target(target: str | None, recorded: str | None, *, path: str, root: Descriptor) -> Reference:
@@ -42,3 +44,12 @@ def choose_target(target: str | None, recorded: str | None, *, path: str, root: 
 def in_sending_order(blobs: Iterable[Descriptor]) -> list[Descriptor]:
     """Largest first: the push ends when the last blob does, so the longest must not start last."""
     return sorted(blobs, key=lambda blob: blob.size, reverse=True)
+
+
+def inventory_sources(remote: Manifest | Index | None, contents: Contents) -> list[Descriptor]:
+    """The children of a remote index whose blobs tell most of what ``contents`` need: those of the same platforms."""
+    ours = contents.root.content
+    if not isinstance(remote, Index) or not isinstance(ours, Index):
+        return []
+    platforms = {str(child.platform) for child in ours.manifests if child.platform is not None}
+    return [child for child in remote.manifests if child.platform is not None and str(child.platform) in platforms]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from .errors import (
@@ -25,12 +25,17 @@ from .errors import (
     UploadInvalidatedError,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MAX_DETAIL: Final = 1000  # characters of a registry's own words that an error shows
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*(?:,|$)')
 _SCHEME = re.compile(rf"[\s,]*({_WORD})(?=[\s,]|$)\s*")
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_RATE_LIMIT = re.compile(r"rate.?limit|too many requests", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -123,10 +128,14 @@ def same_origin(left: str, right: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The body of an error answer (distribution-spec, "Error Codes"), or its text where it is no such body."""
+    """The body of an error answer (distribution-spec, "Error Codes"), or its text where it is no such body.
+
+    ``digests`` are those that its ``detail`` fields name.
+    """
 
     codes: tuple[str, ...]
     detail: str
+    digests: tuple[str, ...] = ()
 
 
 def parse_failure(body: bytes) -> Failure:
@@ -136,7 +145,8 @@ def parse_failure(body: bytes) -> Failure:
         errors = value["errors"]
         codes = tuple(printable(str(error["code"])) for error in errors)
         words = (f"{error['code']}: {error.get('message') or ''}".rstrip(": ") for error in errors)
-        return Failure(codes, printable("; ".join(words)))
+        digests = tuple(_DIGEST.findall(json.dumps([error.get("detail") for error in errors])))
+        return Failure(codes, printable("; ".join(words)), digests)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         text = re.sub(r"<[^>]*>", " ", body.decode("utf-8", "replace"))
         return Failure((), printable(re.sub(r"\s+", " ", text)))
@@ -171,11 +181,18 @@ _HINTS: Final[dict[type[RegistryError], str]] = {
 }
 
 
+def is_html(headers: Mapping[str, str]) -> bool:
+    """Whether an answer is a web page: a proxy's or a portal's, not a registry's."""
+    return "html" in headers.get("content-type", "").lower()
+
+
 def error_for(method: str, url: str, status: int, body: bytes, *, content_type: str = "") -> RegistryError:
     """The typed error for an answer that said no: by its (code, status), not by its status alone."""
     failure = parse_failure(body)
     cls = next((_BY_CODE[code] for code in failure.codes if code in _BY_CODE), None)
     cls = cls or _BY_STATUS.get(status)
+    if status == 403 and _RATE_LIMIT.search(failure.detail):
+        cls = RateLimitedError  # GHCR's secondary limit
     if cls is None:
         cls = UnexpectedResponseError if status < 400 or "html" in content_type.lower() else RegistryError
     shown = redact(url)
@@ -186,6 +203,7 @@ def error_for(method: str, url: str, status: int, body: bytes, *, content_type: 
         status=status,
         codes=failure.codes,
         detail=failure.detail,
+        digests=failure.digests,
         method=method,
         url=shown,
     )

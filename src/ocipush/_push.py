@@ -1,4 +1,4 @@
-"""One push under way: its events, its counts, its blobs' upload loops, and then its manifests, the tag last.
+"""One push under way: what the remote has, then the blobs, then the manifests, the tag last.
 
 May import: all below.
 """
@@ -8,16 +8,15 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from ._events import (
     BlobDone,
-    BlobProgress,
     BlobResult,
-    BlobStarted,
     ManifestDone,
     PushResult,
     PushStarted,
@@ -25,199 +24,199 @@ from ._events import (
     RegistryWarning,
     RetryScheduled,
 )
-from ._plan import in_sending_order
+from ._models import Manifest
+from ._plan import in_sending_order, inventory_sources
 from ._repository import Repository
-from ._retry import RETRIED_STATUSES, RetryPolicy
-from ._transport import FileBody
-from .errors import OcipushError, RegistryError, TLSVerificationError, TransportError, UploadInvalidatedError
+from ._upload import Uploads
+from .errors import RegistryError, TagImmutableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Iterator
 
-    from ._auth import Authorizer
-    from ._endpoint import Endpoint
+    from ._endpoint import Endpoint, Route
     from ._events import BlobOutcome, Event, OnEvent
     from ._http import Client
-    from ._layout import Contents, Layout
+    from ._layout import Contents, Document, Layout
     from ._models import Descriptor
     from ._reference import Reference
+    from ._retry import RetryPolicy
 
 _LOG = logging.getLogger("ocipush")
-_PROGRESS_INTERVAL: Final = 0.1  # seconds between two BlobProgress events of a blob
-_CLEAN_UP: Final = 2.0  # seconds that a failed push may spend on closing an upload session
+_REPAIRS: Final = 2  # how often blobs that a registry misses after all are sent before its no is final
 
 
 class Push:
-    """One push under way: its events, its counts, and its blobs' upload loops."""
+    """One push: its events and its order of requests (wire.md, "Plan").
+
+    Args:
+        on_event: takes progress events.
+        include_foreign: send non-distributable layers too.
+    """
 
     def __init__(
-        self,
-        on_event: OnEvent | None,
-        *,
-        retry: RetryPolicy,
-        gate: anyio.CapacityLimiter,
-        include_foreign: bool = False,
+        self, client: Client, endpoint: Endpoint, *, on_event: OnEvent | None, retry: RetryPolicy, include_foreign: bool
     ) -> None:
         self.id = uuid.uuid4().hex[:12]
-        self._sent = 0
-        self._on_event = on_event
+        self._client = client
+        self._endpoint = endpoint
         self._retry = retry
-        self._gate = gate
+        self._on_event = on_event
         self._include_foreign = include_foreign
         self._warned: set[str] = set()
 
     def emit(self, event: Event) -> None:
+        """Give an event to the caller; what its callback raises ends the push."""
         if self._on_event is not None:
             self._on_event(event)
 
     def warn(self, text: str) -> None:
+        """Tell of something that does not stop the push."""
         _LOG.warning("%s", text)
         self.emit(PushWarning(self.id, text))
 
-    def registry_warning(self, text: str) -> None:
+    def _registry_warning(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
             _LOG.warning("the registry warns: %s", text)
             self.emit(RegistryWarning(self.id, text))
 
-    def retrying(self, what: str, reason: str, attempt: int, delay: float) -> None:
-        _LOG.info("%s %s; attempt %d in %.1f s", what, reason, attempt, delay)
+    def _retrying(self, what: str, reason: str, attempt: int, delay: float) -> None:
+        _LOG.info("%s: %s; attempt %d in %.1f s", what, reason, attempt, delay)
         self.emit(RetryScheduled(self.id, what, reason, attempt, delay))
 
-    def repository(self, client: Client, base: str, authorizer: Authorizer, name: str) -> Repository:
-        """A repository that tells this push of its retries and warnings."""
+    def _repository(self, route: Route, name: str) -> Repository:
         return Repository(
-            client,
-            authorizer,
-            base=base,
+            self._client,
+            route,
             name=name,
+            refused_mounts=self._endpoint.refused_mounts,
             retry=self._retry,
-            on_retry=self.retrying,
-            on_warning=self.registry_warning,
+            on_retry=self._retrying,
+            on_warning=self._registry_warning,
         )
 
-    async def run(
-        self, client: Client, endpoint: Endpoint, layout: Layout, contents: Contents, reference: Reference
-    ) -> PushResult:
+    async def check_login(self) -> None:
+        """Ask the registry itself whether it knows the login."""
+
+        async def ask(route: Route) -> None:
+            await self._repository(route, "").check_login()
+
+        await self._endpoint.ask(ask, retry=self._retry, warn=self.warn, on_retry=self._retrying)
+
+    async def run(self, layout: Layout, contents: Contents, reference: Reference) -> PushResult:
         """Push what was read; one request where the reference names it already."""
         started = time.monotonic()
         digest = contents.root.descriptor.digest
         self.emit(PushStarted(self.id, str(layout.path), reference.name, digest, len(contents.blobs), contents.size))
 
-        async def ask(base: str, authorizer: Authorizer) -> tuple[Repository, str | None]:
-            repository = self.repository(client, base, authorizer, reference.repository)
+        async def ask(route: Route) -> tuple[Repository, str | None]:
+            repository = self._repository(route, reference.repository)
             return repository, await repository.manifest_digest(reference.identifier)
 
-        repository, current = await endpoint.ask(ask, warn=self.warn)
-        unchanged = current == digest
-        blobs = () if unchanged else await self._send(repository, layout, contents, reference)
+        repository, current = await self._endpoint.ask(ask, retry=self._retry, warn=self.warn, on_retry=self._retrying)
+        uploads = Uploads(
+            self._endpoint,
+            repository,
+            layout,
+            push_id=self.id,
+            retry=self._retry,
+            emit=self.emit,
+            on_retry=self._retrying,
+        )
+        blobs: tuple[BlobResult, ...] = ()
+        if current != digest:
+            if current is not None:
+                await self._take_inventory(repository, current, contents)
+            blobs = await self._send_blobs(uploads, contents)
+            for document in contents.documents:
+                last = document is contents.root
+                await self._put(repository, uploads, contents, document, reference.identifier if last else None)
         return PushResult(
             reference=reference.name,
             digest=digest,
             media_type=contents.root.media_type,
             size=contents.size,
             blobs=blobs,
-            unchanged=unchanged,
+            unchanged=current == digest,
             requests=repository.requests,
-            sent=self._sent,
+            sent=uploads.sent + (0 if current == digest else sum(len(one.raw) for one in contents.documents)),
             seconds=time.monotonic() - started,
         )
 
-    async def _send(
-        self, repository: Repository, layout: Layout, contents: Contents, reference: Reference
-    ) -> tuple[BlobResult, ...]:
-        """Blobs concurrently; then manifests, children before parents; the tag last."""
+    async def _take_inventory(self, repository: Repository, current: str, contents: Contents) -> None:
+        """What the tag names now tells which blobs are there, for one request instead of one a blob (wire.md, step 2)."""
+        if self._endpoint.counts_pulls or sum(not blob.is_foreign for blob in contents.blobs) <= 3:
+            return
+        held = self._endpoint.holds.setdefault(repository.name, set())
+        remote = await repository.get_document(current)
+        for descriptor in inventory_sources(remote, contents):
+            child = await repository.get_document(descriptor)
+            held.update(blob.digest for blob in child.blobs) if isinstance(child, Manifest) else None
+        if isinstance(remote, Manifest):
+            held.update(blob.digest for blob in remote.blobs if not blob.is_foreign)
+
+    async def _send_blobs(self, uploads: Uploads, contents: Contents) -> tuple[BlobResult, ...]:
         outcomes: dict[str, BlobOutcome] = {}
 
         async def one(blob: Descriptor) -> None:
-            if blob.is_foreign and not self._include_foreign:
-                outcome: BlobOutcome = "foreign"
-            else:
-                async with self._gate:
-                    outcome = await self._send_blob(repository, layout, blob)
+            foreign = blob.is_foreign and not self._include_foreign
+            outcome: BlobOutcome = "foreign" if foreign else await uploads.ensure(blob)
             outcomes[blob.digest] = outcome
             self.emit(BlobDone(self.id, blob.digest, blob.size, outcome))
 
-        async with _one_cause(), anyio.create_task_group() as tasks:
-            for blob in in_sending_order(contents.blobs):
-                tasks.start_soon(one, blob)
-        for document in contents.documents:
-            last = document is contents.root
-            identifier = reference.identifier if last else document.descriptor.digest
-            await repository.put_manifest(identifier, document)
-            size = len(document.raw)
-            self._sent += size
-            self.emit(ManifestDone(self.id, identifier, document.descriptor.digest, size, "uploaded"))
+        with _one_cause():
+            async with anyio.create_task_group() as tasks:
+                for blob in in_sending_order(contents.blobs):
+                    tasks.start_soon(one, blob)
         return tuple(BlobResult(b.digest, b.size, b.media_type, outcomes[b.digest]) for b in contents.blobs)
 
-    async def _send_blob(self, repository: Repository, layout: Layout, blob: Descriptor) -> BlobOutcome:
-        attempt = 0
-        while True:
-            attempt += 1
+    async def _put(
+        self, repository: Repository, uploads: Uploads, contents: Contents, document: Document, identifier: str | None
+    ) -> None:
+        """Put a document under ``identifier``, or its digest; send what the registry turns out to miss (wire.md, step 6)."""
+        digest, size = document.descriptor.digest, len(document.raw)
+        name = identifier or digest
+        for repair in range(_REPAIRS + 1):
             try:
-                if await repository.has_blob(blob):
-                    return "exists"
-                await self._upload(repository, layout, blob)
-            except TLSVerificationError:
-                raise
-            except (TransportError, RegistryError) as exc:
-                again = isinstance(exc, TransportError | UploadInvalidatedError) or exc.status in RETRIED_STATUSES
-                delay = self._retry.delay(attempt) if again else None
-                if delay is None:
-                    exc.attempts = attempt
+                await repository.put_manifest(name, document)
+                break
+            except TagImmutableError:
+                if await repository.manifest_digest(name) != digest:
                     raise
-                self.retrying(f"blob {blob.digest}", exc.message, attempt + 1, delay)
-                await anyio.sleep(delay)
-            else:
-                return "uploaded"
+                break  # somebody has set it to this very digest meanwhile
+            except RegistryError as exc:
+                missing = self._missing(exc, repository, contents)
+                if repair == _REPAIRS or not missing:
+                    raise
+                _LOG.info("the registry misses %d blobs that it was thought to hold; sending them", len(missing))
+                with _one_cause():
+                    async with anyio.create_task_group() as tasks:
+                        for blob in missing:
+                            tasks.start_soon(partial(uploads.ensure, blob, force=True))
+        self.emit(ManifestDone(self.id, name, digest, size, "uploaded"))
 
-    async def _upload(self, repository: Repository, layout: Layout, blob: Descriptor) -> None:
-        opened = await layout.open_blob(blob)
-        location = await repository.start_upload(blob.digest.algorithm)
-        self.emit(BlobStarted(self.id, blob.digest, blob.size, blob.media_type))
-        done = False
-        try:
-            if isinstance(opened, bytes):
-                await repository.finish_upload(location, blob, opened)
-                self._sent += len(opened)
-            else:
-                async with opened:
-                    body = FileBody(opened.descriptor, length=opened.size, on_sent=self._progress(blob))
-                    await repository.finish_upload(location, blob, body)
-            done = True
-        finally:
-            if not done:
-                with anyio.move_on_after(_CLEAN_UP, shield=True):
-                    try:
-                        await repository.cancel_upload(location)
-                    except OcipushError:
-                        _LOG.debug("the upload session of %s could not be closed", blob.digest)
-
-    def _progress(self, blob: Descriptor) -> Callable[[int], None]:
-        offset, shown = 0, -_PROGRESS_INTERVAL
-
-        def on_sent(count: int) -> None:
-            nonlocal offset, shown
-            offset = offset + count if offset < blob.size else count
-            self._sent += count
-            now = time.monotonic()
-            if offset >= blob.size or now - shown >= _PROGRESS_INTERVAL:
-                shown = now
-                self.emit(BlobProgress(self.id, blob.digest, offset, blob.size))
-
-        return on_sent
+    def _missing(self, failure: RegistryError, repository: Repository, contents: Contents) -> list[Descriptor]:
+        """The blobs that a refused manifest lacks: those the registry names, else all that were not sent but presumed."""
+        if "MANIFEST_BLOB_UNKNOWN" not in failure.codes and "BLOB_UNKNOWN" not in failure.codes:
+            return []
+        held = self._endpoint.holds.setdefault(repository.name, set())
+        candidates = [blob for blob in contents.blobs if self._include_foreign or not blob.is_foreign]
+        named = [blob for blob in candidates if blob.digest in failure.digests]
+        for blob in named or candidates:
+            held.discard(blob.digest)
+        return named or candidates
 
 
-@asynccontextmanager
-async def _one_cause() -> AsyncIterator[None]:
+@contextmanager
+def _one_cause() -> Iterator[None]:
     """Raise one root cause instead of a task group's exception group; the others become notes."""
     try:
         yield
     except BaseExceptionGroup as group:
-        leaves = list(_leaves(group))
-        first = leaves[0]
-        for other in leaves[1:]:
-            first.add_note(f"also failed: {other}")
+        first, *others = _leaves(group)
+        for other in others:
+            if str(other) != str(first):
+                first.add_note(f"also failed: {other}")
         raise first from first.__cause__
 
 

@@ -10,7 +10,6 @@ import ssl
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
-import anyio
 import anyio.to_thread
 
 from ._credentials import Login, find_login
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._auth import Authorizer
     from ._events import OnEvent, PushResult
 
 
@@ -47,7 +45,8 @@ class Pusher:
         ssl_context: a context of your own, instead of the two above.
         timeouts: seconds that the steps of a request may take.
         retry: how often requests and blobs are tried.
-        concurrency: how many blobs of this ``Pusher`` are sent at once. Memory is about 256 KiB for each.
+        concurrency: how many small blobs are sent to one registry at once, over all pushes.
+        large_concurrency: how many blobs of 1 MiB and more, beside them. Memory is about 256 KiB for each blob.
         transport: an httpx transport of your own.
         user_agent: put before ``ocipush/x.y``.
     """
@@ -63,7 +62,8 @@ class Pusher:
         ssl_context: ssl.SSLContext | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
-        concurrency: int = 8,
+        concurrency: int = 32,
+        large_concurrency: int = 4,
         transport: Any = None,
         user_agent: str | None = None,
     ) -> None:
@@ -76,6 +76,7 @@ class Pusher:
         self._timeouts = timeouts or Timeouts()
         self._retry = retry or RetryPolicy()
         self._concurrency = concurrency
+        self._large_concurrency = large_concurrency
         self._transport: httpx.AsyncBaseTransport | None = transport
         self._user_agent = f"{user_agent} ocipush/{__version__}" if user_agent else f"ocipush/{__version__}"
         self._clients: dict[bool, Client] = {}
@@ -83,7 +84,6 @@ class Pusher:
         self._pid = 0
 
     async def __aenter__(self) -> Self:
-        self._gate = anyio.CapacityLimiter(self._concurrency)
         self._pid = os.getpid()
         return self
 
@@ -119,21 +119,29 @@ class Pusher:
         Raises:
             OcipushError: one of :mod:`ocipush.errors`. Until the tag has moved, the registry names what it named before.
         """
-        push = self._start(on_event, include_foreign=include_foreign)
-        path, wanted, recorded = await self._find(push, source, ref)
+        self._check_open()
+        warnings: list[str] = []
+        path, wanted, recorded = await self._find(source, ref, warnings)
         async with await Layout.open(path) as layout:
-            for text in layout.warnings:
-                push.warn(text)
+            warnings += layout.warnings
             root = layout.select(wanted)
             reference = choose_target(target, recorded or root.ref_name, path=str(path), root=root)
             if reference.dropped_tag:
-                push.warn(f"{reference.name} names a digest: the tag {reference.dropped_tag!r} will not be set")
+                warnings.append(f"{reference.name} names a digest: the tag {reference.dropped_tag!r} will not be set")
             contents = await layout.read(root, include_foreign=include_foreign)
             if verify:
                 await layout.verify(contents)
             checked = self._tls_verify if tls_verify is None else tls_verify
-            endpoint = await self._endpoint(reference.registry, checked)
-            result = await push.run(self._client(checked), endpoint, layout, contents, reference)
+            push = Push(
+                self._client(checked),
+                await self._endpoint(reference.registry, checked),
+                on_event=on_event,
+                retry=self._retry,
+                include_foreign=include_foreign,
+            )
+            for text in warnings:
+                push.warn(text)
+            result = await push.run(layout, contents, reference)
         push.emit(PushDone(push.id, result))
         return result
 
@@ -144,31 +152,27 @@ class Pusher:
             AuthenticationError: it does not.
             TransportError: it cannot be reached.
         """
-        push = self._start(None)
+        self._check_open()
         host = Reference.parse(f"{strip_white_space(registry)}/login").registry
         endpoint = Endpoint(host, login or await self._login(host), tls_verify=self._tls_verify)
         client = self._client(self._tls_verify)
+        push = Push(client, endpoint, on_event=None, retry=self._retry, include_foreign=False)
+        await push.check_login()
 
-        async def ask(base: str, authorizer: Authorizer) -> None:
-            await push.repository(client, base, authorizer, "").check_login()
-
-        await endpoint.ask(ask, warn=push.warn)
-
-    def _start(self, on_event: OnEvent | None, *, include_foreign: bool = False) -> Push:
+    def _check_open(self) -> None:
         if self._pid != os.getpid():
             raise PusherClosedError(
                 "this Pusher is not open in this process", hint="use `async with ocipush.Pusher() as pusher`"
             )
-        return Push(on_event, retry=self._retry, gate=self._gate, include_foreign=include_foreign)
 
     async def _find(
-        self, push: Push, source: str | PathLike[str], ref: str | None
+        self, source: str | PathLike[str], ref: str | None, warnings: list[str]
     ) -> tuple[str | PathLike[str], str | None, str | None]:
+        """The layout's directory, what selects in it, and the reference that IMAGE matched."""
         if not isinstance(source, str):
             return source, ref, None
         match = await anyio.to_thread.run_sync(match_image, self._store, source)
-        for text in match.warnings:
-            push.warn(text)
+        warnings += match.warnings
         if ref is not None:
             return match.image.path, ref, None
         return match.image.path, match.descriptor.digest if match.descriptor else None, match.ref
@@ -196,7 +200,14 @@ class Pusher:
 
     async def _endpoint(self, registry: str, tls_verify: bool) -> Endpoint:
         login = await self._login(registry)
-        return self._endpoints.setdefault((registry, tls_verify), Endpoint(registry, login, tls_verify=tls_verify))
+        endpoint = Endpoint(
+            registry,
+            login,
+            tls_verify=tls_verify,
+            concurrency=self._concurrency,
+            large_concurrency=self._large_concurrency,
+        )
+        return self._endpoints.setdefault((registry, tls_verify), endpoint)
 
 
 async def push(
@@ -215,7 +226,8 @@ async def push(
     ssl_context: ssl.SSLContext | None = None,
     timeouts: Timeouts | None = None,
     retry: RetryPolicy | None = None,
-    concurrency: int = 8,
+    concurrency: int = 32,
+    large_concurrency: int = 4,
     transport: Any = None,
     user_agent: str | None = None,
 ) -> PushResult:
@@ -230,6 +242,7 @@ async def push(
         timeouts=timeouts,
         retry=retry,
         concurrency=concurrency,
+        large_concurrency=large_concurrency,
         transport=transport,
         user_agent=user_agent,
     ) as pusher:

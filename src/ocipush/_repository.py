@@ -5,19 +5,29 @@ May import: L0 to L2.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
-from ._models import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Digest
-from ._protocol import append_digest, error_for, parse_warnings, resolve_location, same_origin
-from .errors import RegistryError, UnexpectedResponseError
+from ._models import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Digest, parse_document
+from ._protocol import append_digest, error_for, is_html, parse_warnings, resolve_location, same_origin
+from .errors import (
+    AuthenticationError,
+    AuthorizationError,
+    InvalidLayoutError,
+    RateLimitedError,
+    RegistryError,
+    TransportError,
+    UnexpectedResponseError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._auth import Authorizer
+    from ._endpoint import Route
     from ._http import Answer, Client
     from ._layout import Document
-    from ._models import Descriptor
+    from ._models import Descriptor, Index, Manifest
     from ._retry import RetryPolicy
     from ._transport import FileBody
 
@@ -30,8 +40,9 @@ class Repository:
     """A repository of a registry, as one push sees it; it counts the push's requests.
 
     Args:
-        base: ``scheme://host[:port]`` of the registry.
+        route: how the registry is reached.
         name: the repository's path; empty for the registry itself, which can only be asked to check the login.
+        refused_mounts: (repository, from) that the registry would not mount; added to here.
         on_retry: told (what, why, which attempt, seconds) before each wait.
         on_warning: told each text of a ``Warning`` header.
     """
@@ -39,19 +50,20 @@ class Repository:
     def __init__(
         self,
         client: Client,
-        authorizer: Authorizer,
+        route: Route,
         *,
-        base: str,
         name: str,
+        refused_mounts: set[tuple[str, str]],
         retry: RetryPolicy,
         on_retry: OnRetry,
         on_warning: Callable[[str], None],
     ) -> None:
+        self.name = name
         self._client = client
-        self._authorizer = authorizer
-        self._base = base
-        self._url = f"{base}/v2/{name}"
+        self._route = route
+        self._url = f"{route.base}/v2/{name}"
         self._scope = f"repository:{name}:pull,push" if name else ""
+        self._refused_mounts = refused_mounts
         self._retry = retry
         self._on_retry = on_retry
         self._on_warning = on_warning
@@ -59,21 +71,34 @@ class Repository:
 
     async def check_login(self) -> None:
         """Ask the registry itself; raises what it says of the login (distribution-spec, "Determining Support")."""
-        answer = await self._request("GET", f"{self._base}/v2/")
+        answer = await self._request("GET", f"{self._route.base}/v2/")
         if answer.status != 200:
             raise self._error(answer)
 
-    async def manifest_digest(self, identifier: str) -> Digest | None:
-        """The digest that a tag or digest names now; None when there is none, or the registry does not say."""
-        answer = await self._request("HEAD", f"{self._url}/manifests/{identifier}", headers={"Accept": _ACCEPT})
-        if answer.status == 200:
-            try:
-                return Digest.parse(answer.headers.get("docker-content-digest", ""))
-            except ValueError:
-                return None  # the header is optional (distribution-spec): push as if it were unknown
+    async def manifest_digest(self, identifier: str) -> str | None:
+        """The digest that a tag or digest names now; None when there is none, or it cannot be told."""
+        url = f"{self._url}/manifests/{identifier}"
+        answer = await self._request("HEAD", url, headers={"Accept": _ACCEPT})
         if answer.status in {400, 403, 404, 405, 501}:  # 403: it may be a write-only login
             return None
-        raise self._error(answer)
+        if answer.status != 200 or is_html(answer.headers):
+            raise self._error(answer)
+        try:
+            return Digest.parse(answer.headers.get("docker-content-digest", ""))
+        except ValueError:  # the header is optional (distribution-spec, "Pulling manifests")
+            answer = await self._request("GET", url, headers={"Accept": _ACCEPT})
+            return Digest.of(answer.body) if answer.status == 200 else None
+
+    async def get_document(self, descriptor: Descriptor | str) -> Manifest | Index | None:
+        """A manifest or index by its digest; None when it cannot be had, or is not what its digest says."""
+        digest = descriptor if isinstance(descriptor, str) else descriptor.digest
+        answer = await self._request("GET", f"{self._url}/manifests/{digest}", headers={"Accept": _ACCEPT})
+        if answer.status != 200 or Digest.of(answer.body, digest.partition(":")[0]) != digest:
+            return None
+        try:
+            return parse_document(answer.body, where=answer.url)
+        except InvalidLayoutError:
+            return None
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether the repository holds ``blob``."""
@@ -84,10 +109,33 @@ class Repository:
             return False
         raise self._error(answer)
 
-    async def start_upload(self, algorithm: str = "sha256") -> str:
-        """Open an upload session and give its Location (distribution-spec, "POST then PUT")."""
-        query = "" if algorithm == "sha256" else f"?digest-algorithm={algorithm}"
-        answer = await self._request("POST", f"{self._url}/blobs/uploads/{query}")
+    async def start_upload(self, blob: Descriptor, *, mount_from: str | None = None) -> str | None:
+        """Open an upload session and give its Location (distribution-spec, "POST then PUT").
+
+        With ``mount_from``, ask in the same request to have the blob from that repository ("Mounting a blob from
+        another repository"); None when that was done. A mount that is refused is not asked for again.
+        """
+        if mount_from is not None:
+            answer = await self._mount(blob, mount_from)
+            if answer is not None:
+                return None if answer.status == 201 else self._location(answer)
+        query = "" if blob.digest.algorithm == "sha256" else f"?digest-algorithm={blob.digest.algorithm}"
+        return self._location(await self._request("POST", f"{self._url}/blobs/uploads/{query}"))
+
+    async def _mount(self, blob: Descriptor, source: str) -> Answer | None:
+        scope = self._scope if source == self.name else f"{self._scope} repository:{source}:pull"
+        query = f"mount={quote(blob.digest, safe='')}&from={quote(source, safe='')}"
+        try:
+            answer = await self._request("POST", f"{self._url}/blobs/uploads/?{query}", scope=scope)
+        except (AuthenticationError, AuthorizationError):  # the token service grants no pull from there
+            self._refused_mounts.add((self.name, source))
+            return None
+        if answer.status in {400, 401, 403, 404, 405} and not isinstance(self._error(answer), RateLimitedError):
+            self._refused_mounts.add((self.name, source))
+            return None
+        return answer
+
+    def _location(self, answer: Answer) -> str:
         location = answer.headers.get("location")
         if answer.status != 202 or not location:
             raise self._error(answer)
@@ -101,13 +149,18 @@ class Repository:
             headers={"Content-Type": "application/octet-stream"},
             body=body,
             answer=self._client.timeouts.for_commit(blob.size),
+            repeat=False,  # what came of a broken commit has to be asked first
         )
         if answer.status not in {200, 201, 202, 204}:
             raise self._error(answer)
 
     async def cancel_upload(self, location: str) -> None:
-        """Give up an upload session. Best effort: the answer does not matter."""
-        await self._once("DELETE", location, {}, b"", self._client.timeouts.answer)
+        """Give up an upload session, with the token at hand. Best effort: what comes of it does not matter."""
+        held = self._route.authorizer.held(self._scope) if same_origin(self._route.base, location) else None
+        headers = {"Authorization": held} if held else {}
+        self.requests += 1
+        with contextlib.suppress(TransportError):
+            await self._client.send("DELETE", location, headers=headers, answer=self._client.timeouts.answer)
 
     async def put_manifest(self, identifier: str, document: Document) -> None:
         """Put a manifest or index under a tag or its digest.
@@ -133,35 +186,45 @@ class Repository:
         headers: dict[str, str] | None = None,
         body: bytes | FileBody = b"",
         answer: float | None = None,
+        scope: str | None = None,
+        repeat: bool = True,
     ) -> Answer:
-        """Send with the login; after a 401, once more with what it asked for."""
-        given = answer if answer is not None else self._client.timeouts.answer
+        """Send with the login; after a 401, once more with what it asked for. Redirects are not followed."""
+        wanted = self._scope if scope is None else scope
+        ours = same_origin(self._route.base, url)
         for last in (False, True):
-            authorization = (
-                await self._authorizer.header(self._scope, self._fetch) if same_origin(self._base, url) else None
-            )
-            fields = dict(headers or {})
-            if authorization:
-                fields["Authorization"] = authorization
-            reply = await self._once(method, url, fields, body, given)
-            if reply.status != 401 or last or not self._authorizer.learn(reply, self._scope, authorization):
+            authorization = await self._route.authorizer.header(wanted, self._fetch) if ours else None
+            fields = {**(headers or {}), **({"Authorization": authorization} if authorization else {})}
+            if repeat and isinstance(body, bytes):
+                reply = await self._repeat(method, url, fields, body)
+            else:
+                self.requests += 1
+                reply = await self._client.send(method, url, headers=fields, body=body, answer=answer)
+            if (
+                reply.status != 401
+                or last
+                or not ours
+                or not self._route.authorizer.learn(reply, wanted, authorization)
+            ):
                 break
         for text in parse_warnings(reply.headers.get("warning", "")):
             self._on_warning(text)
         return reply
 
     async def _fetch(self, url: str, headers: dict[str, str]) -> Answer:
-        return await self._once("GET", url, headers, b"", self._client.timeouts.answer)
+        return await self._repeat("GET", url, headers, b"")
 
-    async def _once(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | FileBody, answer: float | None
-    ) -> Answer:
+    async def _repeat(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
         self.requests += 1
-        if isinstance(body, bytes) and method != "DELETE":  # a blob's own loop repeats what carries a file
-            return await self._client.request(
-                method, url, headers=headers, body=body, retry=self._retry, on_retry=self._count
-            )
-        return await self._client.send(method, url, headers=headers, body=body, answer=answer)
+        return await self._client.request(
+            method,
+            url,
+            headers=headers,
+            body=body,
+            retry=self._retry,
+            on_retry=self._count,
+            retry_refused=self._route.proven,
+        )
 
     def _count(self, what: str, reason: str, attempt: int, delay: float) -> None:
         self.requests += 1

@@ -208,7 +208,27 @@ class TransportError(OcipushError):
 
 
 class ConnectFailedError(TransportError):
-    """No connection: the name does not resolve, nobody listens, or the other side speaks no TLS."""
+    """No connection: the name does not resolve, nobody listens, or the other side speaks no TLS.
+
+    Attributes:
+        refused: nobody listened.
+        temporary: trying again can help; not where the name does not exist, or no TLS is spoken.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        hint: str | None = None,
+        method: str = "",
+        url: str = "",
+        attempts: int = 1,
+        refused: bool = False,
+        temporary: bool = True,
+    ) -> None:
+        super().__init__(message, hint=hint, method=method, url=url, attempts=attempts)
+        self.refused = refused
+        self.temporary = temporary
 
 
 class TLSVerificationError(TransportError):
@@ -238,6 +258,7 @@ class RegistryError(OcipushError):
         status: the HTTP status.
         codes: error codes of the answer's body (distribution-spec, "Error Codes").
         detail: the registry's own words, shortened.
+        digests: the digests that the answer's ``detail`` fields name, e.g. the blobs that a manifest lacks.
         method, url: the request, its query redacted.
         attempts: how many times it was tried.
     """
@@ -252,6 +273,7 @@ class RegistryError(OcipushError):
         status: int = 0,
         codes: tuple[str, ...] = (),
         detail: str = "",
+        digests: tuple[str, ...] = (),
         method: str = "",
         url: str = "",
         attempts: int = 1,
@@ -260,6 +282,7 @@ class RegistryError(OcipushError):
         self.status = status
         self.codes = codes
         self.detail = detail
+        self.digests = digests
         self.method = method
         self.url = url
         self.attempts = attempts

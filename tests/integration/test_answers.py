@@ -56,7 +56,7 @@ def fresh(request: httpx.Request) -> httpx.Response:
     [
         ("HEAD", "manifests", httpx.Response(302), errors.UnexpectedResponseError),
         ("HEAD", "manifests", httpx.Response(500), errors.RegistryError),
-        ("HEAD", "blobs", httpx.Response(403), errors.AuthorizationError),
+        ("POST", "uploads", httpx.Response(403), errors.AuthorizationError),
         ("POST", "uploads", httpx.Response(202), errors.UnexpectedResponseError),
         ("POST", "uploads", httpx.Response(200, html="<b>hello</b>"), errors.UnexpectedResponseError),
         ("PUT", "uploads", httpx.Response(413, html="too large"), errors.BlobTooLargeError),

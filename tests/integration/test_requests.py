@@ -1,0 +1,217 @@
+"""The request plan of a push, counted on the development registry's own record."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+import ocipush
+from ocipush import errors
+from ocipush.testing import BasicAuth, BearerAuth, Registry
+
+_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
+assert _spec is not None
+assert _spec.loader is not None
+layouts: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(layouts)
+
+pytestmark = pytest.mark.anyio
+LOGIN = ocipush.Login("user", "secret")
+LARGE = 1024 * 1024
+
+
+def image(path: Path, layers: list[bytes], config: bytes = b"{}") -> Path:
+    layouts.write_layout(path, [layouts.add_manifest(path, layers, config)])
+    return path
+
+
+def small(count: int) -> list[bytes]:
+    return [b"layer %d" % number for number in range(count)]
+
+
+def verbs(registry: Registry, since: int = 0) -> list[str]:
+    return [request.method for request in registry.requests[since:] if request.path.startswith("/v2/")]
+
+
+def pusher(registry: Registry, tmp_path: Path, **options: Any) -> ocipush.Pusher:
+    options = {"retry": ocipush.RetryPolicy(attempts=3, base=0), **options}
+    return ocipush.Pusher(authfile=tmp_path / "none", credentials={registry.host: LOGIN}, **options)
+
+
+@pytest.mark.parametrize("layers", [3, 10, 100])
+@pytest.mark.parametrize(
+    ("auth", "challenges"),
+    [(None, 0), (BasicAuth({"user": "secret"}), 1), (BearerAuth({"user": "secret"}), 1)],
+    ids=["open", "basic", "bearer"],
+)
+async def test_push_makes_no_request_too_many(tmp_path: Path, layers: int, auth: Any, challenges: int) -> None:
+    async with Registry(auth=auth) as registry:
+        target = f"{registry.host}/team/app:1"
+        first = image(tmp_path / "first", small(layers))
+        async with pusher(registry, tmp_path) as fresh:
+            result = await fresh.push(first, target=target)
+            assert len(verbs(registry)) == 2 * (layers + 1) + 2 + challenges
+            assert result.requests == len(registry.requests)
+        async with pusher(registry, tmp_path) as again:
+            seen = len(registry.requests)
+            assert (await again.push(first, target=target)).unchanged
+            assert verbs(registry, seen) == ["HEAD"] * (1 + challenges)
+        changed = image(tmp_path / "changed", [*small(layers)[1:], b"new"], b'{"new":1}')
+        async with pusher(registry, tmp_path) as third:
+            seen = len(registry.requests)
+            await third.push(changed, target=target)
+            assert len(verbs(registry, seen)) == 7 + challenges
+
+
+async def test_same_image_under_another_tag_costs_a_head_and_a_put(tmp_path: Path) -> None:
+    source = image(tmp_path / "app", small(5))
+    async with Registry() as registry, pusher(registry, tmp_path) as one:
+        await one.push(source, target=f"{registry.host}/app:1")
+        seen = len(registry.requests)
+        result = await one.push(source, target=f"{registry.host}/app:2")
+        assert verbs(registry, seen) == ["HEAD", "PUT"]
+        assert {blob.outcome for blob in result.blobs} == {"exists"}
+
+
+async def test_other_repository_of_the_registry_mounts_and_sends_no_blob(tmp_path: Path) -> None:
+    source = image(tmp_path / "app", [*small(2), b"x" * LARGE])
+    async with Registry(auth=BearerAuth({"user": "secret"})) as registry, pusher(registry, tmp_path) as one:
+        await one.push(source, target=f"{registry.host}/app:1")
+        seen = len(registry.requests)
+        result = await one.push(source, target=f"{registry.host}/other/app:1")
+        assert verbs(registry, seen).count("POST") == 4
+        assert verbs(registry, seen).count("PUT") == 1
+        assert {blob.outcome for blob in result.blobs} == {"mounted"}
+
+
+async def test_large_blob_is_asked_for_before_it_is_sent_to_a_registry_not_proven(tmp_path: Path) -> None:
+    source = image(tmp_path / "app", [b"x" * LARGE])
+    async with Registry() as registry, pusher(registry, tmp_path) as one:
+        await one.push(source, target=f"{registry.host}/app:1")
+        assert sorted(verbs(registry)) == ["HEAD", "HEAD", "POST", "POST", "PUT", "PUT", "PUT"]
+
+
+async def test_pushes_at_once_send_a_shared_blob_once(tmp_path: Path) -> None:
+    sources = [image(tmp_path / str(number), [b"shared", b"own %d" % number]) for number in range(64)]
+    async with Registry() as registry, pusher(registry, tmp_path) as one:
+        results: list[ocipush.PushResult] = []
+
+        async def push(number: int) -> None:
+            results.append(await one.push(sources[number], target=f"{registry.host}/app:{number}"))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(64):
+                tasks.start_soon(push, number)
+        assert len(registry.repository("app").tags) == 64
+        sent = [blob.digest for result in results for blob in result.blobs if blob.outcome == "uploaded"]
+        assert len(sent) == len(set(sent)) == 64 + 2
+
+
+async def test_remote_index_tells_what_the_child_of_the_same_platform_has(tmp_path: Path) -> None:
+    index_type = "application/vnd.oci.image.index.v1+json"
+
+    def index(path: Path, last: bytes) -> Path:
+        children = []
+        for arch in ("amd64", "arm64"):
+            child = layouts.add_manifest(path, [*small(3), arch.encode(), last], arch.encode())
+            children.append({**child, "platform": {"os": "linux", "architecture": arch}})
+        document = json.dumps({"schemaVersion": 2, "mediaType": index_type, "manifests": children}).encode()
+        layouts.write_layout(path, [layouts.add_blob(path, document, index_type)])
+        return path
+
+    async with Registry() as registry:
+        for name in (b"old", b"new"):
+            async with pusher(registry, tmp_path) as one:
+                seen = len(registry.requests)
+                result = await one.push(index(tmp_path / name.decode(), name), target=f"{registry.host}/app:1")
+        made = verbs(registry, seen)
+        assert made.count("GET") == 3
+        assert made.count("POST") == 1
+        assert [blob.outcome for blob in result.blobs].count("uploaded") == 1
+
+
+async def test_blob_that_the_registry_lost_is_sent_when_the_manifest_is_refused(tmp_path: Path) -> None:
+    source = image(tmp_path / "app", small(3))
+    async with Registry() as registry, pusher(registry, tmp_path) as one:
+        await one.push(source, target=f"{registry.host}/app:1")
+        lost = registry.repository("app").blobs
+        digest = next(iter(lost))
+        del lost[digest]
+        await one.push(source, target=f"{registry.host}/app:2")
+        assert digest in registry.repository("app").blobs
+        assert set(registry.repository("app").tags) == {"1", "2"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
+async def test_refused_mount_is_forgotten_and_not_asked_for_again(tmp_path: Path, status: int) -> None:
+    source = image(tmp_path / "app", small(4))
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "HEAD":
+            return httpx.Response(404)
+        if "mount" in request.url.query.decode():
+            asked.append(str(request.url))
+            return httpx.Response(status)
+        if request.method == "POST":
+            return httpx.Response(202, headers={"location": "/u/1"})
+        return httpx.Response(201)
+
+    async with ocipush.Pusher(authfile=tmp_path / "none", transport=httpx.MockTransport(handler), concurrency=1) as one:
+        await one.push(source, target="registry.example/app:1")
+    assert len(asked) == 1
+
+
+async def test_tag_that_was_set_to_the_same_digest_meanwhile_is_a_success(tmp_path: Path) -> None:
+    source = image(tmp_path / "app", small(1))
+    digest = json.loads((source / "index.json").read_text())["manifests"][0]["digest"]
+    now = {"digest": "sha256:" + "0" * 64}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "HEAD" and "manifests" in request.url.path:
+            return httpx.Response(200, headers={"docker-content-digest": now["digest"]})
+        if request.method == "HEAD" or (request.method == "POST" and "mount" in str(request.url)):
+            return httpx.Response(201 if request.method == "POST" else 200)
+        return httpx.Response(400, json={"errors": [{"code": "TAG_INVALID", "message": "immutable"}]})
+
+    async with ocipush.Pusher(authfile=tmp_path / "none", transport=httpx.MockTransport(handler)) as one:
+        with pytest.raises(errors.TagImmutableError, match="immutable"):
+            await one.push(source, target="registry.example/app:1")
+
+        def on_event(event: ocipush.Event) -> None:
+            if isinstance(event, ocipush.BlobDone):
+                now["digest"] = digest
+
+        await one.push(source, target="registry.example/app:1", on_event=on_event)
+
+
+async def test_missing_content_digest_is_hashed_from_the_manifest(tmp_path: Path) -> None:
+    source = image(tmp_path / "app", small(1))
+    raw = next(path for path in (source / "blobs/sha256").iterdir() if b"layers" in path.read_bytes()).read_bytes()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=raw if request.method == "GET" else b"")
+
+    async with ocipush.Pusher(authfile=tmp_path / "none", transport=httpx.MockTransport(handler)) as one:
+        assert (await one.push(source, target="registry.example/app:1")).unchanged
+
+
+async def test_cancelled_push_closes_its_upload_session_and_leaves_the_tag(tmp_path: Path) -> None:
+    source = image(tmp_path / "app", [b"x" * LARGE])
+    async with Registry() as registry, pusher(registry, tmp_path) as one:
+        scope = anyio.CancelScope()
+
+        def stop(event: ocipush.Event) -> None:
+            if isinstance(event, ocipush.BlobStarted):
+                scope.cancel()
+
+        with scope:
+            await one.push(source, target=f"{registry.host}/app:1", on_event=stop)
+        assert registry.repository("app").tags == {}
+        assert "DELETE" in verbs(registry)
