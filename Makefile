@@ -3,15 +3,33 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test lint types unit clean
+.PHONY: demo test servers lint types unit clean
 
-test: lint types unit
+# Push an image from a store to a registry on this machine, and look at what arrived.
+demo: $(VENV)/.cli
+	$(BIN)/python examples/demo.py
 
-$(VENV)/.installed: pyproject.toml
+test: servers lint types unit
+
+$(VENV)/.cli: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/pip install --quiet --editable ".[cli]" --group test --group lint
+	$(BIN)/pip install --quiet --editable ".[cli]"
 	touch $@
+
+$(VENV)/.installed: $(VENV)/.cli
+	$(BIN)/pip install --quiet --group test --group lint
+	touch $@
+
+# Servers and clients that nobody here wrote. Without apt or root, the tests that need them say so and are skipped.
+TOOLS := docker-registry skopeo umoci htpasswd
+PACKAGES := docker-registry skopeo umoci apache2-utils
+servers:
+	@missing=; for tool in $(TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	else echo "not installed, and no root to install it with apt:$$missing"; fi
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

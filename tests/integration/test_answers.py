@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tests import layouts
 
 import ocipush
 from ocipush import errors
@@ -15,12 +14,7 @@ from ocipush._plan import choose_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
-assert _spec is not None
-assert _spec.loader is not None
-layouts: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layouts)
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 HOST = "registry.example"

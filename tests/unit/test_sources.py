@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests import layouts
 
 import ocipush
 from ocipush import errors
@@ -15,12 +14,7 @@ from ocipush._store import match_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
-assert _spec is not None
-assert _spec.loader is not None
-layouts: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layouts)
+    from pathlib import Path
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 pytestmark = pytest.mark.anyio
