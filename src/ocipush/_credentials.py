@@ -47,8 +47,7 @@ def find_login(registry: str, *, authfile: str | os.PathLike[str] | None = None)
     """
     path = Path(authfile) if authfile is not None else default_authfile()
     registries = _registries(_load(path), path)
-    keys = (registry, *_HUB_ALIASES) if registry in _HUB_ALIASES else (registry,)
-    entry = next((registries[key] for key in keys if key in registries), None)
+    entry = next((registries[key] for key in _keys(registry) if key in registries), None)
     if entry is None:
         return None
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key, ""), str) for key in ("username", "password")):
@@ -76,13 +75,27 @@ def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] 
 
 def remove_login(registry: str, *, authfile: str | os.PathLike[str] | None = None) -> bool:
     """Remove a login; False when there was none. Raises CredentialError like :func:`save_login`."""
-    return _update(authfile, lambda registries: registries.pop(strip_white_space(registry), None) is not None)
+    key = strip_white_space(registry)
+
+    def change(registries: dict[str, Any]) -> bool:
+        found = [one for one in _keys(key) if one in registries]
+        for one in found:
+            del registries[one]
+        return bool(found)
+
+    return _update(authfile, change)
+
+
+def _keys(registry: str) -> tuple[str, ...]:
+    """Where a registry's login may stand: under its own name, or, for Docker Hub only, under another of its names."""
+    return tuple(dict.fromkeys((registry, *_HUB_ALIASES))) if registry in _HUB_ALIASES else (registry,)
 
 
 def _update(authfile: str | os.PathLike[str] | None, change: Callable[[dict[str, Any]], bool]) -> bool:
-    path = (Path(authfile) if authfile is not None else default_authfile()).resolve()
+    path = Path(authfile) if authfile is not None else default_authfile()
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = path.resolve()  # a symlinked file stays a link
+        _make_private(path.parent)
         with _locked(path):
             document = _load(path)
             registries = _registries(document, path)
@@ -90,8 +103,15 @@ def _update(authfile: str | os.PathLike[str] | None, change: Callable[[dict[str,
             if changed:
                 _replace(path, json.dumps({**document, "registries": registries}, indent=2, ensure_ascii=False))
             return changed
-    except OSError as exc:
-        raise CredentialError(f"{path} cannot be written: {exc.strerror}", source=str(path)) from exc
+    except (OSError, RuntimeError) as exc:  # RuntimeError: a loop of symbolic links
+        raise CredentialError(f"{path} cannot be written: {exc}", source=str(path)) from exc
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory and its missing parents, each with mode 0700."""
+    missing = [one for one in (directory, *directory.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager
@@ -127,10 +147,11 @@ def _load(path: Path) -> dict[str, Any]:
     if wide:
         _LOG.warning("%s can be read by others: its mode should be 0600", path)
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as exc:  # its own text would show what stands there
+        raise CredentialError(f"{path} is not JSON, at line {exc.lineno}", source=f"{path}:{exc.lineno}") from None
     except (ValueError, RecursionError) as exc:
-        line = getattr(exc, "lineno", 1)
-        raise CredentialError(f"{path} is not JSON, at line {line}", source=f"{path}:{line}") from None
+        raise CredentialError(f"{path} is not a login file: {exc}", source=str(path)) from None
     if not isinstance(document, dict):
         raise CredentialError(f"{path} is not a JSON object", source=str(path))
     return document
@@ -141,3 +162,10 @@ def _registries(document: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(registries, dict):
         raise CredentialError(f"{path}: 'registries' is not a JSON object", source=str(path))
     return registries
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return value

@@ -187,19 +187,22 @@ class Layout:
         """Where a blob's file is, for messages."""
         return _place(blob, self.path)[1]
 
-    async def verify(self, contents: Contents) -> None:
-        """Hash every blob that is there; raises BlobCorruptError for the first whose content is not its digest's."""
+    async def verify(self, contents: Contents, *, include_foreign: bool = False) -> None:
+        """Hash every blob that will be sent; raises BlobCorruptError for the first that is not its digest's content."""
         for blob in contents.blobs:
-            if not blob.is_foreign and await self.is_corrupt(blob):
+            if (include_foreign or not blob.is_foreign) and await self.is_corrupt(blob):
                 where = self.blob_path(blob)
                 raise BlobCorruptError(f"{where}: the content is not what its digest says", path=where)
 
     async def is_corrupt(self, blob: Descriptor) -> bool:
-        """Hash one blob; whether its content is not what its digest says."""
+        """Hash one blob; whether its size or content is not what its descriptor says."""
         return await anyio.to_thread.run_sync(self._is_corrupt, blob)
 
     def _is_corrupt(self, blob: Descriptor) -> bool:
-        opened = self.open_blob_blocking(blob)
+        try:
+            opened = self.open_blob_blocking(blob)
+        except BlobCorruptError:
+            return True
         if isinstance(opened, bytes):
             return False
         digest = hashlib.new(blob.digest.algorithm)
@@ -278,8 +281,12 @@ class _Walk:
 
 
 def _answers(descriptor: Descriptor, ref: str) -> bool:
-    name = descriptor.ref_name or ""
-    return ref in {descriptor.digest, name} or (bool(name) and name.rpartition("/")[2].rpartition(":")[2] == ref)
+    """Whether ``ref`` is this descriptor's digest, its recorded reference, or the tag of that."""
+    name = descriptor.ref_name
+    if name is None or ref == descriptor.digest:
+        return ref == descriptor.digest
+    _, colon, tag = name.rpartition(":")
+    return ref == name or (bool(colon) and ref == tag and "/" not in tag and "@" not in name)
 
 
 def _place(descriptor: Descriptor, path: Path) -> tuple[str, str]:

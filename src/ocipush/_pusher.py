@@ -130,7 +130,7 @@ class Pusher:
                 warnings.append(f"{reference.name} names a digest: the tag {reference.dropped_tag!r} will not be set")
             contents = await layout.read(root, include_foreign=include_foreign)
             if verify:
-                await layout.verify(contents)
+                await layout.verify(contents, include_foreign=include_foreign)
             checked = self._tls_verify if tls_verify is None else tls_verify
             push = Push(
                 self._client(checked),

@@ -120,11 +120,13 @@ def _not_found(store: str | os.PathLike[str], wanted: str, entries: list[_Entry]
 def _disagreement(wanted: str, ref: str | None) -> tuple[str, ...]:
     """A match by sanitized name drops the tag: warn where that loses what IMAGE said (rules.md, 1)."""
     try:
-        asked, recorded = Reference.parse(wanted), Reference.parse(ref or "")
+        asked = Reference.parse(wanted)
+        bare = not any(mark in (ref or "") for mark in "/:@")  # other tools record the tag alone
+        recorded = ref if bare else Reference.parse(ref or "").identifier
     except InvalidReferenceError:
         return ()
     explicit = "@" in wanted or ":" in wanted.rpartition("/")[2]
-    if not explicit or asked.identifier == recorded.identifier:
+    if not explicit or recorded is None or asked.identifier == recorded:
         return ()
     return (f"{wanted!r} matches the stored image by its name only; what is stored is {ref!r}",)
 
@@ -136,6 +138,8 @@ def _scan(store: Path, *, sizes: bool = False) -> tuple[list[_Entry], dict[str, 
         found = sorted(os.scandir(store), key=lambda entry: os.fsencode(entry.name))
     except (FileNotFoundError, NotADirectoryError):
         return entries, broken
+    except OSError as exc:
+        raise LayoutError(f"the store {store} cannot be read: {exc.strerror}", path=str(store)) from exc
     for child in found:
         if child.name.startswith(".") or not child.is_dir(follow_symlinks=False):
             continue

@@ -42,8 +42,9 @@ async def test_one_of_several_is_chosen_by_reference_tag_or_digest(tmp_path: Pat
         with pytest.raises(errors.AmbiguousImageError, match="--ref") as caught:
             layout.select()
         assert first.digest in caught.value.candidates[0]
-        with pytest.raises(errors.ManifestNotFoundError, match="answers to '3'"):
-            layout.select("3")
+        for other in ("3", "", "app:2", second.digest.encoded):
+            with pytest.raises(errors.ManifestNotFoundError, match="answers to"):
+                layout.select(other)
     match = match_image(tmp_path, "host.example/app:2")
     assert match.descriptor == second
 
@@ -163,6 +164,9 @@ def test_store_names_what_is_near_what_is_broken_and_what_is_ambiguous(tmp_path:
             match_image(store, broken)
     assert "its name only" in match_image(store, " alpine:4 ").warnings[0]
     assert match_image(store, "alpine:3").warnings == ()
+    layouts.write_layout(store / "bare", [layouts.add_manifest(store / "bare", [b"x"])], ref="1.0")
+    assert match_image(store, "bare:1.0").warnings == ()
+    assert match_image(store, "bare:2").warnings
 
 
 @pytest.mark.parametrize(
@@ -172,6 +176,7 @@ def test_store_names_what_is_near_what_is_broken_and_what_is_ambiguous(tmp_path:
         ("[]", "not a JSON object"),
         ('{"registries": []}', "'registries'"),
         ('{"registries": {"h": 1}}', "entry of h"),
+        ('{"registries": {}, "registries": {}}', "stands there twice"),
     ],
 )
 def test_malformed_login_file_is_never_an_anonymous_push(tmp_path: Path, text: str, words: str) -> None:
@@ -183,6 +188,38 @@ def test_malformed_login_file_is_never_an_anonymous_push(tmp_path: Path, text: s
         find_login("h", authfile=tmp_path)
     with pytest.raises(errors.CredentialError, match="needs a registry"):
         ocipush.save_login(" ", ocipush.Login("u", "p"), authfile=path)
+
+
+def test_login_is_removed_under_any_name_of_docker_hub(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "private" / "auth.json"
+    ocipush.save_login("docker.io", ocipush.Login("u", "p"), authfile=path)
+    assert path.parent.parent.stat().st_mode & 0o777 == 0o700
+    assert ocipush.remove_login("index.docker.io", authfile=path)
+    assert find_login("docker.io", authfile=path) is None
+
+
+def test_login_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "loop", tmp_path / "file" / "auth.json"):
+        with pytest.raises(errors.CredentialError, match="cannot be"):
+            ocipush.save_login("h", ocipush.Login("u", "p"), authfile=path)
+
+
+def test_login_goes_where_a_link_points_and_keeps_what_it_does_not_know(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text('{"other": 1, "registries": {"a": {"username": "x", "password": "y"}}}')
+    (tmp_path / "auth.json").symlink_to(tmp_path / "real.json")
+    ocipush.save_login("b", ocipush.Login("u", "p"), authfile=tmp_path / "auth.json")
+    assert (tmp_path / "auth.json").is_symlink()
+    written = json.loads((tmp_path / "real.json").read_text())
+    assert (written["other"], set(written["registries"])) == (1, {"a", "b"})
+    assert (tmp_path / "real.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_store_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(errors.LayoutError, match="cannot be read"):
+        ocipush.list_images(tmp_path / "loop")
 
 
 def test_docker_hub_login_is_found_under_its_aliases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
