@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import ssl
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 import trustme
 
-from ocipush.testing import BasicAuth, BearerAuth, Registry, UnexpectedRequestError
+from ocipush.testing import BasicAuth, BearerAuth, Registry, Request, Response, UnexpectedRequestError
+from ocipush.testing.__main__ import parse, serve
 from ocipush.testing.pytest_plugin import ocipush_registry as _fixture
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ async def test_a_bearer_token_has_scopes_and_expires() -> None:
     auth = BearerAuth({"u": "p"}, anonymous=("pull",), clock=lambda: now[0])
     async with Registry(auth=auth) as registry, client(registry) as http:
         refused = await http.post("/v2/a/blobs/uploads/")
-        assert 'scope="repository:a:push"' in refused.headers["www-authenticate"]
+        assert 'scope="repository:a:pull,push"' in refused.headers["www-authenticate"]
         scope = {"scope": "repository:a:pull,push"}
         for login, status in ((None, 401), (("u", "p"), 202)):
             token = (await http.get("/token", params=scope, auth=login)).json()["token"]
@@ -226,15 +229,172 @@ async def test_a_blob_is_posted_whole_and_a_mount_from_elsewhere_falls_back_to_a
         assert (await http.put("/v2/a/manifests/-no", content=b"{}")).status_code == 400
 
 
-def test_the_command_prints_its_address() -> None:
+PERMISSIONS = {"reader": {"team/*": "pull", "open": "pull,push"}}
+
+
+@pytest.mark.parametrize(
+    ("login", "method", "path", "status"),
+    [
+        (("reader", "r"), "HEAD", "/v2/team/a/manifests/1", 404),
+        (("reader", "r"), "POST", "/v2/team/a/blobs/uploads/", 403),
+        (("reader", "r"), "POST", "/v2/open/blobs/uploads/", 202),
+        (("reader", "r"), "HEAD", "/v2/elsewhere/manifests/1", 403),
+        (("reader", "r"), "GET", "/v2/", 200),
+        (("owner", "o"), "POST", "/v2/team/a/blobs/uploads/", 202),
+    ],
+)
+async def test_basic_user_may_do_what_is_permitted_in_each_repository(
+    login: tuple[str, str], method: str, path: str, status: int
+) -> None:
+    auth = BasicAuth({"reader": "r", "owner": "o"}, permissions=PERMISSIONS)
+    async with Registry(auth=auth) as registry, client(registry) as http:
+        answer = await http.request(method, path, auth=login)
+        assert answer.status_code == status
+        if status == 403 and method != "HEAD":
+            assert answer.json()["errors"][0]["code"] == "DENIED"
+
+
+async def test_bearer_token_holds_no_more_than_is_permitted() -> None:
+    auth = BearerAuth({"reader": "r"}, permissions=PERMISSIONS)
+    async with Registry(auth=auth) as registry, client(registry) as http:
+        scope = {"scope": ["repository:team/a:pull,push repository:open:pull,push", "repository:hidden:pull"]}
+        token = (await http.get("/token", params=scope, auth=("reader", "r"))).json()["token"]
+        http.headers["authorization"] = f"Bearer {token}"
+        assert (await http.head("/v2/team/a/manifests/1")).status_code == 404
+        assert (await http.head("/v2/hidden/manifests/1")).status_code == 401
+        assert (await http.post("/v2/open/blobs/uploads/")).status_code == 202
+        refused = await http.post("/v2/team/a/blobs/uploads/")
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"].endswith(
+            'scope="repository:team/a:pull,push",error="insufficient_scope"'
+        )
+
+
+async def test_mount_needs_a_scope_on_its_source_and_the_challenge_names_both() -> None:
+    async with Registry(auth=BearerAuth({"u": "p"})) as registry, client(registry) as http:
+        mount = {"mount": sha(b"x"), "from": "b"}
+        refused = await http.post("/v2/a/blobs/uploads/", params=mount)
+        wanted = "repository:a:pull,push repository:b:pull"
+        assert f'scope="{wanted}"' in refused.headers["www-authenticate"]
+        for scope, status in (("repository:a:pull,push", 401), (wanted, 202)):
+            token = (await http.get("/token", params={"scope": scope}, auth=("u", "p"))).json()["token"]
+            bearer = {"authorization": f"Bearer {token}"}
+            assert (await http.post("/v2/a/blobs/uploads/", params=mount, headers=bearer)).status_code == status
+
+
+async def test_intercept_answers_instead_of_the_registry_and_is_recorded(tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(b"x" * 300_000)
+
+    async def intercept(request: Request) -> Response | None:
+        if request.method == "GET":
+            return Response(429, {"Retry-After": "7", "Warning": '299 - "slow"'}, body)
+        return None
+
+    async with Registry(intercept=intercept) as registry, client(registry) as http:
+        answer = await http.get("/v2/")
+        assert (answer.status_code, answer.headers["retry-after"], len(answer.content)) == (429, "7", 300_000)
+        assert (await http.head("/v2/")).status_code == 200
+        assert [request.status for request in registry.requests] == [429, 200]
+        assert registry.connections == 1
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+async def test_digest_of_either_algorithm_is_checked(tmp_path: Path, kept: bool, algorithm: str) -> None:
+    async with Registry(storage=tmp_path if kept else None) as registry, client(registry) as http:
+        for content, status in ((b"x", 201), (b"y", 400)):
+            digest = f"{algorithm}:{hashlib.new(algorithm, b'x').hexdigest()}"
+            where = (await http.post("/v2/a/blobs/uploads/")).headers["location"]
+            await http.patch(where, content=content)
+            assert (await http.put(where, params={"digest": digest})).status_code == status
+
+
+class Served:
+    """Runs the command in this process, on a free port, until told to stop."""
+
+    def __init__(self, *argv: str) -> None:
+        self.registry = parse(["--port", "0", *argv])
+
+    async def __aenter__(self) -> Registry:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(serve, self.registry)
+        while not self.registry.host:
+            await anyio.lowlevel.checkpoint()
+        return self.registry
+
+    async def __aexit__(self, *_: object) -> None:
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+
+async def test_command_keeps_what_was_pushed_in_its_storage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for expected in (404, 200):
+        async with Served("--storage", str(tmp_path)) as registry, client(registry) as http:
+            assert (await http.head(f"/v2/a/blobs/{sha(b'x')}")).status_code == expected
+            await upload(http, "a", b"x")
+            assert capsys.readouterr().out == f"{registry.host}\n"
+
+
+@pytest.mark.parametrize(("kind", "scheme"), [("basic", "Basic"), ("bearer", "Bearer")])
+async def test_command_asks_for_the_login_that_it_was_given(kind: str, scheme: str) -> None:
+    async with Served("--user", "u", "--password", "p", "--auth", kind) as registry, client(registry) as http:
+        assert (await http.get("/v2/")).headers["www-authenticate"].startswith(scheme)
+        path = "/token" if kind == "bearer" else "/v2/"
+        assert (await http.get(path, auth=("u", "no"))).status_code == 401
+        assert (await http.get(path, auth=("u", "p"))).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    where = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    cert, key, ca = where / "cert.pem", where / "key.pem", where / "ca.pem"
+    issued.private_key_pem.write_to_path(key)
+    authority.cert_pem.write_to_path(ca)
+    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    return cert, key, ca
+
+
+async def test_command_speaks_tls_with_the_certificate_it_was_given(certificate: tuple[Path, Path, Path]) -> None:
+    cert, key, ca = certificate
+    verify = ssl.create_default_context(cafile=ca)
+    async with (
+        Served("--tls-cert", str(cert), "--tls-key", str(key)) as registry,
+        httpx.AsyncClient(base_url=registry.url, verify=verify, trust_env=False) as http,
+    ):
+        assert registry.url.startswith("https://")
+        assert (await http.get("/v2/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--user", "u"], "--user and --password go together"),
+        (["--tls-cert", "c"], "--tls-cert and --tls-key go together"),
+        (["--tls-cert", "/no/cert", "--tls-key", "/no/key"], "/no/cert and /no/key cannot be used"),
+        (["--auth", "digest"], "invalid choice"),
+    ],
+)
+def test_wrong_command_line_says_what_is_wrong(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(argv)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_interrupted_command_exits_with_130() -> None:
     command = [sys.executable, "-m", "ocipush.testing", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            host = process.stdout.readline().strip()
-            assert httpx.get(f"http://{host}/v2/", trust_env=False).status_code == 200
-        finally:
-            process.terminate()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        host = process.stdout.readline().strip()
+        assert httpx.get(f"http://{host}/v2/", trust_env=False).status_code == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == ""
 
 
 def test_the_fixture_runs_a_registry_for_blocking_code(ocipush_registry: Registry) -> None:

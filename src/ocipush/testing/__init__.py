@@ -2,5 +2,6 @@
 
 from ocipush.testing._auth import BasicAuth, BearerAuth
 from ocipush.testing._registry import RecordedRequest, Registry, UnexpectedRequestError
+from ocipush.testing._server import Request, Response
 
-__all__ = ["BasicAuth", "BearerAuth", "RecordedRequest", "Registry", "UnexpectedRequestError"]
+__all__ = ["BasicAuth", "BearerAuth", "RecordedRequest", "Registry", "Request", "Response", "UnexpectedRequestError"]

@@ -7,13 +7,20 @@ import binascii
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ocipush.testing._server import Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
+
+Scope = tuple[str, str]
+"""A repository, and ``pull`` or ``push``."""
+Permissions = Mapping[str, Mapping[str, str]]
+"""What users may do, e.g. ``{"reader": {"team/*": "pull"}}``; a user who is not named may do everything."""
 
 
 def _user(request: Request, users: Mapping[str, str]) -> str | None:
@@ -27,75 +34,93 @@ def _user(request: Request, users: Mapping[str, str]) -> str | None:
     return name if users.get(name) == password else None
 
 
+def _may(permissions: Permissions, user: str, repository: str, action: str) -> bool:
+    if user not in permissions:
+        return True
+    given = (actions for pattern, actions in permissions[user].items() if fnmatchcase(repository, pattern))
+    return any(action in actions.split(",") for actions in given)
+
+
+def _refusal(status: int, code: str, message: str, **headers: str) -> Response:
+    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+    return Response(status, {"Content-Type": "application/json", **headers}, body)
+
+
 def unauthorized(challenge: str) -> Response:
     """Return a 401 with a challenge."""
-    error = {"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}
-    headers = {"WWW-Authenticate": challenge, "Content-Type": "application/json"}
-    return Response(401, headers, json.dumps(error).encode())
+    return _refusal(401, "UNAUTHORIZED", "authentication required", **{"WWW-Authenticate": challenge})
 
 
 @dataclass(slots=True)
 class BasicAuth:
-    """Each request carries a user name and password."""
+    """Each request carries a user name and password; what the user may not do is answered 403 DENIED."""
 
     users: Mapping[str, str] = field(repr=False)
     realm: str = "ocipush"
+    permissions: Permissions = field(default_factory=dict[str, Mapping[str, str]])
 
-    def check(self, request: Request, scopes: set[tuple[str, str]], base: str) -> Response | None:
+    def check(self, request: Request, scopes: Sequence[Scope], base: str) -> Response | None:
         """Return the refusal, or None when the request may pass."""
-        del scopes, base
-        if _user(request, self.users) is not None:
+        del base
+        user = _user(request, self.users)
+        if user is None:
+            return unauthorized(f'Basic realm="{self.realm}"')
+        if all(_may(self.permissions, user, *scope) for scope in scopes):
             return None
-        return unauthorized(f'Basic realm="{self.realm}"')
+        return _refusal(403, "DENIED", "requested access to the resource is denied")
 
 
 @dataclass(slots=True)
 class BearerAuth:
-    """Each request carries a token of the registry's own `/token` endpoint."""
+    """Each request carries a token of the registry's own `/token` endpoint.
+
+    A token holds what was asked for and the user may do; one that holds too little is answered 401 with
+    ``error="insufficient_scope"``.
+    """
 
     users: Mapping[str, str] = field(repr=False)
     anonymous: Sequence[str] = ()
     lifetime: float = 300
     clock: Callable[[], float] = time.time
     service: str = "ocipush"
-    _tokens: dict[str, tuple[float, set[tuple[str, str]]]] = field(
-        default_factory=dict[str, tuple[float, set[tuple[str, str]]]], repr=False
+    permissions: Permissions = field(default_factory=dict[str, Mapping[str, str]])
+    _tokens: dict[str, tuple[float, set[Scope]]] = field(
+        default_factory=dict[str, tuple[float, set[Scope]]], repr=False
     )
 
-    def check(self, request: Request, scopes: set[tuple[str, str]], base: str) -> Response | None:
+    def check(self, request: Request, scopes: Sequence[Scope], base: str) -> Response | None:
         """Return the refusal, or None when the request may pass."""
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        expires, granted = self._tokens.get(value, (0.0, set[tuple[str, str]]()))
+        expires, granted = self._tokens.get(value, (0.0, set[Scope]()))
         known = scheme.lower() == "bearer" and value in self._tokens and self.clock() < expires
-        if known and scopes <= granted:
+        if known and granted.issuperset(scopes):
             return None
         challenge = f'Bearer realm="{base}/token",service="{self.service}"'
         if scopes:
-            name = min(scopes)[0]
-            actions = ",".join(sorted(action for _, action in scopes))
-            challenge += f',scope="repository:{name}:{actions}"'
+            challenge += f',scope="{_spelt(scopes)}"'
         if known:
             challenge += ',error="insufficient_scope"'
         return unauthorized(challenge)
-
-    def holds(self, request: Request, repository: str, action: str) -> bool:
-        """Say whether the request's token grants `action` on a repository."""
-        _, _, value = request.headers.get("authorization", "").partition(" ")
-        return value in self._tokens and (repository, action) in self._tokens[value][1]
 
     def issue(self, request: Request, scopes: Sequence[str]) -> Response:
         """Answer a request for a token."""
         user = _user(request, self.users)
         if user is None and ("authorization" in request.headers or not self.anonymous):
             return unauthorized(f'Basic realm="{self.service}"')
-        granted: set[tuple[str, str]] = set()
+        granted: set[Scope] = set()
         for scope in " ".join(scopes).split():
             kind, _, rest = scope.partition(":")
             name, _, actions = rest.rpartition(":")
             for action in actions.split(","):
-                if kind == "repository" and (user is not None or action in self.anonymous):
+                allowed = action in self.anonymous if user is None else _may(self.permissions, user, name, action)
+                if kind == "repository" and allowed:
                     granted.add((name, action))
         token = secrets.token_urlsafe(24)
         self._tokens[token] = (self.clock() + self.lifetime, granted)
         body = {"token": token, "access_token": token, "expires_in": self.lifetime}
         return Response(200, {"Content-Type": "application/json"}, json.dumps(body).encode())
+
+
+def _spelt(scopes: Sequence[Scope]) -> str:
+    """The scopes as a challenge names them: whoever wants to push is told to ask for pull too."""
+    return " ".join(f"repository:{name}:{'pull,push' if action == 'push' else action}" for name, action in scopes)

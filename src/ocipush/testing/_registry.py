@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
-from anyio.streams.tls import TLSListener
+from anyio.streams.tls import TLSStream
 
-from ocipush.testing._auth import BasicAuth, BearerAuth
+from ocipush.testing._auth import BasicAuth, BearerAuth, Scope
 from ocipush.testing._server import BodyTooLargeError, Channel, Request, Response
 from ocipush.testing._storage import DIGEST, Repository, Storage, StoredManifest, Upload, digest_of
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from os import PathLike
     from types import TracebackType
+
+    Intercept = Callable[[Request], Awaitable[Response | None]]
 
 _NAME = r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -63,7 +66,13 @@ def _json(value: object, media_type: str = "application/json") -> Response:
 
 
 class Registry:
-    """A registry on a local port, for as long as its context is open."""
+    """A registry on a local port, for as long as its context is open.
+
+    Attributes:
+        connections: how many were made, those whose TLS failed included.
+        requests: every request, in the order of their heads.
+        unexpected: those that a strict registry complains of.
+    """
 
     def __init__(
         self,
@@ -73,10 +82,15 @@ class Registry:
         storage: str | PathLike[str] | None = None,
         strict: bool = False,
         allowed: Sequence[str] = ("*",),
+        intercept: Intercept | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        """`allowed` holds patterns such as ``"PUT /v2/*/manifests/*"``, for a strict registry."""
+        """`allowed` holds patterns such as ``"PUT /v2/*/manifests/*"``, for a strict registry.
+
+        `intercept` sees each request, once it is recorded, and may answer it instead of the registry.
+        """
+        self.connections = 0
         self.requests: list[RecordedRequest] = []
         self.unexpected: list[RecordedRequest] = []
         self.host = ""
@@ -85,12 +99,13 @@ class Registry:
         self._storage = Storage(Path(storage) if storage is not None else None)
         self._strict = strict
         self._allowed = tuple(allowed)
+        self._intercept = intercept
         self._address = (host, port)
         self._tasks: TaskGroup
 
     def repository(self, name: str) -> Repository:
         """Return what the registry holds under a name."""
-        return self._storage.repository(name)
+        return self._storage.repository_blocking(name)
 
     @property
     def url(self) -> str:
@@ -105,11 +120,7 @@ class Registry:
         self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        if self._ssl:
-            tls = TLSListener(self._listener, self._ssl, standard_compatible=False)
-            self._tasks.start_soon(tls.serve, self._connected)
-        else:
-            self._tasks.start_soon(self._listener.serve, self._connected)
+        self._tasks.start_soon(self._listener.serve, self._connected)
         return self
 
     async def __aexit__(
@@ -131,7 +142,16 @@ class Registry:
         return handled
 
     async def _connected(self, stream: ByteStream) -> None:
-        await Channel(stream).serve(self._handle)
+        self.connections += 1
+        async with stream:
+            if self._ssl is None:
+                await Channel(stream).serve(self._handle)
+                return
+            with suppress(
+                ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream
+            ):  # what the client said was no TLS
+                tls = await TLSStream.wrap(stream, server_side=True, ssl_context=self._ssl, standard_compatible=False)
+                await Channel(tls).serve(self._handle)
 
     async def _handle(self, request: Request) -> Response:
         record = RecordedRequest(request.method, request.path, request.query, request.headers)
@@ -140,7 +160,7 @@ class Registry:
         if not any(fnmatchcase(line, pattern) for pattern in self._allowed):
             self.unexpected.append(record)
         try:
-            response = await self._route(request)
+            response = (await self._intercept(request) if self._intercept else None) or await self._route(request)
         except BodyTooLargeError:
             response = _error(413, "SIZE_INVALID", "the manifest is over 4 MiB")
         record.status, record.body_size = response.status, request.body_size
@@ -155,8 +175,12 @@ class Registry:
             if found := pattern.fullmatch(request.path):
                 name = found["name"]
                 action = "pull" if request.method in {"GET", "HEAD"} else "push"
-                if refusal := self._refusal(request, {(name, action)}):
+                scopes = [(name, action)]
+                if action == "push" and re.fullmatch(_NAME, source := request.query.get("from", "")):
+                    scopes.append((source, "pull"))
+                if refusal := self._refusal(request, scopes):
                     return refusal
+                await self._storage.open(name)
                 method = getattr(self, f"_{request.method.lower()}_{route}", None)
                 if method is None:
                     break
@@ -164,10 +188,10 @@ class Registry:
                 answer: Response = await method(request, name, item)
                 return answer
         if request.path == "/v2/" and request.method in {"GET", "HEAD"}:
-            return self._refusal(request, set()) or _json({})
+            return self._refusal(request, []) or _json({})
         return _error(404, "UNSUPPORTED", "no such route", **{"X-Unknown-Route": "true"})
 
-    def _refusal(self, request: Request, scopes: set[tuple[str, str]]) -> Response | None:
+    def _refusal(self, request: Request, scopes: Sequence[Scope]) -> Response | None:
         return self._auth.check(request, scopes, self.url) if self._auth else None
 
     async def _get_tags(self, request: Request, name: str, _: str) -> Response:
@@ -197,6 +221,7 @@ class Registry:
     _head_manifest = _get_manifest
 
     async def _put_manifest(self, request: Request, name: str, identifier: str) -> Response:
+        repository = self.repository(name)
         raw = await request.read(_MANIFEST_LIMIT)
         by_digest = DIGEST.fullmatch(identifier) is not None
         if not by_digest and not _TAG.fullmatch(identifier):
@@ -208,7 +233,7 @@ class Registry:
         try:
             content = json.loads(raw)
             stated = content.get("mediaType", media_type)
-            missing = _missing(content, self.repository(name))
+            missing = _missing(content, repository)
             subject = str(content["subject"]["digest"]) if "subject" in content else None
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             return _error(400, "MANIFEST_INVALID", "the body is not a manifest")
@@ -217,7 +242,7 @@ class Registry:
         if missing:
             return _error(404, "MANIFEST_BLOB_UNKNOWN", f"not in {name}: {', '.join(missing)}")
         manifest = StoredManifest(media_type, raw)
-        self.repository(name).put(digest, manifest, None if by_digest else identifier)
+        await repository.put(digest, manifest, None if by_digest else identifier)
         location = f"/v2/{name}/manifests/{digest}"
         headers = {"Location": location, "Docker-Content-Digest": digest}
         if subject and DIGEST.fullmatch(subject):
@@ -241,12 +266,11 @@ class Registry:
         repository = self.repository(name)
         digest, source = request.query.get("mount", ""), request.query.get("from", "")
         if DIGEST.fullmatch(digest) and re.fullmatch(_NAME, source):
-            bearer = isinstance(self._auth, BearerAuth)
-            readable = not bearer or self._auth.holds(request, source, "pull")  # type: ignore[union-attr]
-            if readable and digest in self.repository(source).blobs:
-                repository.mount(self.repository(source), digest)
+            other = await self._storage.open(source)
+            if digest in other.blobs:
+                await repository.mount(other, digest)
                 return _created(name, digest)
-        upload = repository.start()
+        upload = await repository.start()
         if "digest" in request.query:
             return await self._put_upload(request, name, upload.id)
         return _progress(202, name, upload)
@@ -259,7 +283,7 @@ class Registry:
         upload = self.repository(name).uploads.pop(item, None)
         if upload is None:
             return _no_upload()
-        upload.discard()
+        await upload.discard()
         return Response(204)
 
     async def _patch_upload(self, request: Request, name: str, item: str) -> Response:
@@ -269,7 +293,7 @@ class Registry:
         if not _in_order(request, upload):
             return _progress(416, name, upload)
         while piece := await request.receive():
-            upload.write(piece)
+            await upload.write(piece)
         return _progress(202, name, upload)
 
     async def _put_upload(self, request: Request, name: str, item: str) -> Response:
@@ -281,12 +305,12 @@ class Registry:
             return _progress(416, name, upload)
         digest = request.query.get("digest", "")
         while piece := await request.receive():
-            upload.write(piece)
+            await upload.write(piece)
         repository.uploads.pop(item, None)
-        if not DIGEST.fullmatch(digest) or not upload.matches(digest):
-            upload.discard()
+        if not DIGEST.fullmatch(digest) or not await upload.matches(digest):
+            await upload.discard()
             return _error(400, "DIGEST_INVALID", f"the content's digest is not {digest}")
-        repository.commit(upload, digest)
+        await repository.commit(upload, digest)
         return _created(name, digest)
 
 

@@ -111,7 +111,7 @@ class Channel:
 
     async def _answer(self, method: str, response: Response) -> None:
         body = response.body
-        size = len(body) if isinstance(body, bytes) else body.stat().st_size
+        size = len(body) if isinstance(body, bytes) else (await anyio.Path(body).stat()).st_size
         headers = list(response.headers.items())
         if response.status != 204:
             headers.append(("Content-Length", str(size)))

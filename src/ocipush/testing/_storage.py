@@ -1,4 +1,7 @@
-"""What the development registry holds, in memory or in a directory. May import: the standard library."""
+"""What the development registry holds, in memory or in a directory. May import: anyio.
+
+File I/O is done in worker threads, so that the server goes on answering: the names that end in ``_blocking`` run there.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,11 @@ import hashlib
 import json
 import re
 import secrets
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from anyio import Lock, to_thread
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
@@ -33,30 +39,39 @@ class Upload:
         self.size = 0
         self.path = path / self.id if path else None
         self.data = bytearray()
-        self._hashes = {"sha256": hashlib.sha256(), "sha512": hashlib.sha512()}
-        if self.path:
-            self.path.touch()
+        self._sha256 = hashlib.sha256()
 
-    def write(self, piece: bytes) -> None:
+    async def write(self, piece: bytes) -> None:
         """Append `piece`."""
-        self._hashes["sha256"].update(piece)
-        self._hashes["sha512"].update(piece)
-        self.size += len(piece)
         if self.path:
-            with self.path.open("ab") as file:
-                file.write(piece)
+            await to_thread.run_sync(self._append_blocking, self.path, piece)
         else:
             self.data += piece
+            self._sha256.update(piece)
+        self.size += len(piece)
 
-    def matches(self, digest: str) -> bool:
+    def _append_blocking(self, path: Path, piece: bytes) -> None:
+        with path.open("ab") as file:
+            file.write(piece)
+        self._sha256.update(piece)
+
+    async def matches(self, digest: str) -> bool:
         """Say whether what arrived has this digest."""
         algorithm, _, value = digest.partition(":")
-        return self._hashes[algorithm].hexdigest() == value
+        if algorithm == "sha256":
+            return self._sha256.hexdigest() == value
+        return await to_thread.run_sync(self._hash_blocking, algorithm) == value
 
-    def discard(self) -> None:
+    def _hash_blocking(self, algorithm: str) -> str:
+        if not self.path:
+            return hashlib.new(algorithm, self.data).hexdigest()
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+
+    async def discard(self) -> None:
         """Forget what arrived."""
         if self.path:
-            self.path.unlink(missing_ok=True)
+            await to_thread.run_sync(self.path.unlink, True)
 
 
 @dataclass(slots=True)
@@ -68,8 +83,9 @@ class Repository:
     manifests: dict[str, StoredManifest] = field(default_factory=dict[str, StoredManifest])
     tags: dict[str, str] = field(default_factory=dict[str, str])
     uploads: dict[str, Upload] = field(default_factory=dict[str, Upload])
+    _writing: Lock = field(default_factory=Lock, repr=False, compare=False)
 
-    def load(self) -> None:
+    def load_blocking(self) -> None:
         """Read what an earlier run left in the directory."""
         if self.path is None:
             return
@@ -84,39 +100,50 @@ class Repository:
                 raw = (self.path / "_manifests" / digest).read_bytes()
                 self.manifests[digest] = StoredManifest(media_type, raw)
 
-    def start(self) -> Upload:
+    async def start(self) -> Upload:
         """Open an upload session."""
         upload = Upload(self.path / "_uploads" if self.path else None)
+        if upload.path:
+            await to_thread.run_sync(upload.path.touch)
         self.uploads[upload.id] = upload
         return upload
 
-    def commit(self, upload: Upload, digest: str) -> None:
+    async def commit(self, upload: Upload, digest: str) -> None:
         """Turn an upload into a blob."""
         if self.path and upload.path:
-            self.blobs[digest] = upload.path.rename(self.path / "_blobs" / digest)
+            self.blobs[digest] = await to_thread.run_sync(upload.path.rename, self.path / "_blobs" / digest)
         else:
             self.blobs[digest] = bytes(upload.data)
 
-    def mount(self, source: Repository, digest: str) -> None:
+    async def mount(self, source: Repository, digest: str) -> None:
         """Take a blob over from another repository."""
         blob = source.blobs[digest]
         if self.path and isinstance(blob, Path):
-            target = self.path / "_blobs" / digest
-            if not target.exists():
-                target.hardlink_to(blob)
-            blob = target
+            blob = await to_thread.run_sync(_link_blocking, blob, self.path / "_blobs" / digest)
         self.blobs[digest] = blob
 
-    def put(self, digest: str, manifest: StoredManifest, tag: str | None) -> None:
+    async def put(self, digest: str, manifest: StoredManifest, tag: str | None) -> None:
         """Keep a manifest, and the tag that names it."""
         self.manifests[digest] = manifest
         if tag:
             self.tags[tag] = digest
         if self.path:
-            (self.path / "_manifests" / digest).write_bytes(manifest.raw)
-            types = {d: m.media_type for d, m in self.manifests.items()}
-            state = json.dumps({"tags": self.tags, "manifests": types})
-            (self.path / "_state.json").write_text(state)
+            async with self._writing:
+                types = {d: m.media_type for d, m in self.manifests.items()}
+                state = json.dumps({"tags": self.tags, "manifests": types})
+                await to_thread.run_sync(_keep_blocking, self.path, digest, manifest.raw, state)
+
+
+def _link_blocking(blob: Path, target: Path) -> Path:
+    if not target.exists():
+        target.hardlink_to(blob)
+    return target
+
+
+def _keep_blocking(path: Path, digest: str, raw: bytes, state: str) -> None:
+    (path / "_manifests" / digest).write_bytes(raw)
+    (path / "_state.new").write_text(state)
+    (path / "_state.new").replace(path / "_state.json")
 
 
 class Storage:
@@ -125,12 +152,20 @@ class Storage:
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
         self._repositories: dict[str, Repository] = {}
+        self._loading = threading.Lock()
 
-    def repository(self, name: str) -> Repository:
+    async def open(self, name: str) -> Repository:
+        """Return a repository, read in a worker thread when first asked for."""
+        known = self._repositories.get(name)
+        return await to_thread.run_sync(self.repository_blocking, name) if known is None else known
+
+    def repository_blocking(self, name: str) -> Repository:
         """Return a repository, made when first asked for."""
-        if name not in self._repositories:
-            path = self._directory / name if self._directory else None
-            repository = Repository(path)
-            repository.load()
-            self._repositories[name] = repository
-        return self._repositories[name]
+        if (known := self._repositories.get(name)) is not None:
+            return known
+        with self._loading:
+            if name not in self._repositories:
+                repository = Repository(self._directory / name if self._directory else None)
+                repository.load_blocking()
+                self._repositories[name] = repository
+            return self._repositories[name]
