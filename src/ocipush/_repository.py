@@ -6,11 +6,13 @@ May import: L0 to L2.
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from ._models import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Digest, parse_document
 from ._protocol import append_digest, error_for, is_html, parse_warnings, resolve_location, same_origin
+from ._retry import parse_retry_after
 from .errors import (
     AuthenticationError,
     AuthorizationError,
@@ -232,4 +234,6 @@ class Repository:
 
     def _error(self, answer: Answer) -> RegistryError:
         content_type = answer.headers.get("content-type", "")
-        return error_for(answer.method, answer.url, answer.status, answer.body, content_type=content_type)
+        error = error_for(answer.method, answer.url, answer.status, answer.body, content_type=content_type)
+        error.retry_after = parse_retry_after(answer.headers.get("retry-after"), now=time.time())
+        return error

@@ -126,7 +126,7 @@ class Uploads:
                 ) from failure
             return self._retry.delay(attempt)  # damaged on the way
         if isinstance(failure, UploadInvalidatedError | RateLimitedError) or failure.status in RETRIED_STATUSES:
-            return self._retry.delay(attempt)
+            return self._retry.delay(attempt, retry_after=failure.retry_after)
         return None
 
     async def _send(self, blob: Descriptor, force: bool) -> BlobOutcome:

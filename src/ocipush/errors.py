@@ -261,6 +261,7 @@ class RegistryError(OcipushError):
         digests: the digests that the answer's ``detail`` fields name, e.g. the blobs that a manifest lacks.
         method, url: the request, its query redacted.
         attempts: how many times it was tried.
+        retry_after: seconds that the registry asked to wait, or None.
     """
 
     origin = "registry"
@@ -277,8 +278,10 @@ class RegistryError(OcipushError):
         method: str = "",
         url: str = "",
         attempts: int = 1,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
+        self.retry_after = retry_after
         self.status = status
         self.codes = codes
         self.detail = detail
