@@ -1,21 +1,37 @@
-"""The main job in one go: an image from a store is pushed to a registry on this machine, read back, and pushed again.
+"""The main job in one go: an image of a store is pushed to a registry on this machine, read back, and pushed again.
 
-Nothing outside a temporary directory is read or written; the registry is ``ocipush.testing`` on a free loopback port.
+``make demo`` runs it. Nothing outside a temporary directory is read or written, no login file of yours is opened, and the
+registry is ``ocipush.testing`` on a free port of 127.0.0.1, for as long as the demo runs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
+import io
 import json
 import os
+import shlex
 import subprocess
 import sys
+import tarfile
 import tempfile
-import urllib.request
 from pathlib import Path
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-LAYER_SIZES = (24 * 1024 * 1024, 3 * 1024 * 1024, 40_000, 300)
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+FILE_SIZES = (48 * 1024 * 1024, 12 * 1024 * 1024, 3 * 1024 * 1024, 40_000, 300)
+OCIPUSH = Path(sys.executable).with_name("ocipush")
+
+
+def make_layer(name: str, size: int) -> bytes:
+    """A tar archive of one file; its content is random, so that no registry holds it yet."""
+    archive, member = io.BytesIO(), tarfile.TarInfo(name)
+    member.size = size
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(member, io.BytesIO(os.urandom(size)))
+    return archive.getvalue()
 
 
 def add_blob(layout: Path, content: bytes, media_type: str) -> dict[str, object]:
@@ -27,62 +43,86 @@ def add_blob(layout: Path, content: bytes, media_type: str) -> dict[str, object]
     return {"mediaType": media_type, "digest": f"sha256:{encoded}", "size": len(content)}
 
 
-def make_image(store: Path) -> str:
-    """Write one image to the store; give its digest."""
-    layout = store / "demo-1_0"
+def make_image(layout: Path, ref: str) -> str:
+    """Write an image that records where it belongs; give its digest."""
+    layers = [add_blob(layout, make_layer(f"file-{size}", size), LAYER) for size in FILE_SIZES]
+    rootfs = {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]}
+    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": rootfs}).encode()
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": add_blob(layout, b"{}", "application/vnd.oci.image.config.v1+json"),
-        "layers": [
-            add_blob(layout, os.urandom(size), "application/vnd.oci.image.layer.v1.tar") for size in LAYER_SIZES
-        ],
+        "config": add_blob(layout, config, CONFIG),
+        "layers": layers,
     }
     manifest = add_blob(layout, json.dumps(document).encode(), MANIFEST)
+    manifest["annotations"] = {"org.opencontainers.image.ref.name": ref}
     (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
     return str(manifest["digest"])
 
 
-def push(store: Path, target: str, authfile: Path) -> str:
+def run(*arguments: str) -> str:
     """Run the command as a person would, its progress on this terminal; give what it prints on stdout."""
-    command = ["ocipush", "image", "push", "demo-1_0", "--images-store-dir", str(store), "--target", target]
-    print(f"\n$ {' '.join(command)}", flush=True)
-    command[0] = str(Path(sys.executable).with_name("ocipush"))
-    run = subprocess.run([*command, "--authfile", str(authfile)], stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    print(run.stdout, end="", flush=True)
-    return run.stdout.strip()
+    print(f"\n$ {shlex.join(['ocipush', *arguments])}", flush=True)
+    direct = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    done = subprocess.run(  # noqa: S603 - our own command
+        [OCIPUSH, *arguments], stdout=subprocess.PIPE, text=True, check=True, env=direct
+    )
+    print(done.stdout, end="", flush=True)
+    return done.stdout.strip()
+
+
+def read_back(host: str) -> str:
+    """The digest of the manifest that the registry serves under the tag, hashed here."""
+    connection = http.client.HTTPConnection(host, timeout=60)
+    connection.request("GET", "/v2/team/demo/manifests/1.0", headers={"Accept": MANIFEST})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    if answer.status != 200:
+        sys.exit(f"error: the registry answers {answer.status}")
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def show(host: str, scratch: Path) -> None:
+    """List, push, read back, push again."""
+    store = scratch / "images"
+    digest = make_image(store / "demo-1_0", f"{host}/team/demo:1.0")
+    print(f"a store with one image:       {store}\na registry on this machine:   http://{host}")
+    where = ("--images-store-dir", str(store), "--authfile", str(scratch / "auth.json"))
+    run("image", "list", *where)
+    pushed = run("image", "push", "demo-1_0", *where)
+    served = read_back(host)
+    print(f"\nThe manifest in the store is    {digest}\nand the registry serves         {served}")
+    if served != digest or not pushed.endswith(f"@{digest}"):
+        sys.exit("error: the digests differ")
+    print("The digests are equal. Now the same push again, which sends nothing:")
+    run("image", "push", "demo-1_0", *where)
 
 
 def main() -> None:
     """Run the demo; a wrong digest ends it with an error."""
-    with tempfile.TemporaryDirectory(prefix="ocipush-demo-") as scratch:
-        store, authfile = Path(scratch, "images"), Path(scratch, "auth.json")
-        digest = make_image(store)
-        with subprocess.Popen(
+    with (
+        tempfile.TemporaryDirectory(prefix="ocipush-demo-") as scratch,
+        subprocess.Popen(
             [sys.executable, "-m", "ocipush.testing", "--port", "0"], stdout=subprocess.PIPE, text=True
-        ) as registry:
-            try:
-                host = registry.stdout.readline().strip() if registry.stdout else ""
-                print(f"a store with one image: {store}\na registry: http://{host}")
-                target = f"{host}/team/demo:1.0"
-                pushed = push(store, target, authfile)
-                request = urllib.request.Request(
-                    f"http://{host}/v2/team/demo/manifests/1.0", headers={"Accept": MANIFEST}
-                )
-                with urllib.request.urlopen(request) as answer:  # noqa: S310
-                    served = "sha256:" + hashlib.sha256(answer.read()).hexdigest()
-                print(f"\nread back: the registry serves {served}\nin the store it is              {digest}")
-                if not pushed.endswith(digest) or served != digest:
-                    sys.exit("error: the digests differ")
-                print("the digests are equal; now the same push again:")
-                push(store, target, authfile)
-            finally:
-                registry.terminate()
+        ) as registry,
+    ):
+        try:
+            host = registry.stdout.readline().strip() if registry.stdout else ""
+            if not host:
+                sys.exit("error: the registry did not start")
+            show(host, Path(scratch))
+        finally:
+            registry.terminate()
+    here = os.path.relpath(OCIPUSH)
     print(
-        "\nWith your own store and registry:\n"
-        "  ocipush image login registry.example --username you --password-stdin\n"
-        "  ocipush image push IMAGE --images-store-dir /var/lib/ar/images --target registry.example/team/app:1.0"
+        "\nThe same with your own store and registry:\n"
+        "  export OCIPUSH_AUTHFILE=~/.config/ocipush/auth.json    # without it: /var/lib/ar/auth.json\n"
+        f"  {here} image login registry.example --username you\n"
+        f"  {here} image push IMAGE --images-store-dir DIRECTORY --target registry.example/team/app:1.0\n"
+        "DIRECTORY holds one OCI layout a directory; IMAGE is one of their names, or the reference that it records.\n"
+        "Without --target the image goes to the reference that it records. --tls-verify=false allows plain HTTP."
     )
 
 
