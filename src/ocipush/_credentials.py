@@ -50,10 +50,15 @@ def find_login(registry: str, *, authfile: str | os.PathLike[str] | None = None)
     entry = next((registries[key] for key in _keys(registry) if key in registries), None)
     if entry is None:
         return None
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(key, ""), str) for key in ("username", "password")):
+    if not isinstance(entry, dict) or not all(_is_text(entry.get(key, "")) for key in ("username", "password")):
         raise CredentialError(f"{path}: the entry of {registry} is not a username and a password", source=str(path))
     username, password = entry.get("username", ""), entry.get("password", "")
     return Login(username, password) if username and password else None
+
+
+def _is_text(value: object) -> bool:
+    """Whether this is a string that has an encoding: JSON can spell half a surrogate pair."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] | None = None) -> None:
@@ -64,7 +69,7 @@ def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] 
     """
     key = strip_white_space(registry)
     if not key or not login.username.strip():
-        raise CredentialError("a login needs a registry and a user name")
+        raise CredentialError("a login needs a registry and a user name", hint=None)
 
     def change(registries: dict[str, Any]) -> bool:
         registries[key] = {"username": login.username, "password": login.password}

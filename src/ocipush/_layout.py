@@ -5,8 +5,10 @@ May import: errors, _models, anyio.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from ._models import (
     IMAGE_INDEXES,
     IMAGE_MANIFESTS,
     MAX_MANIFEST_SIZE,
+    OCI_INDEX,
+    OCI_MANIFEST,
     Descriptor,
     Digest,
     Index,
@@ -25,13 +29,22 @@ from ._models import (
     parse_document,
     parse_json_object,
 )
-from .errors import AmbiguousImageError, BlobCorruptError, BlobMissingError, InvalidLayoutError, ManifestNotFoundError
+from .errors import (
+    AmbiguousImageError,
+    BlobCorruptError,
+    BlobMissingError,
+    InvalidLayoutError,
+    LayoutError,
+    ManifestNotFoundError,
+)
 
 if TYPE_CHECKING:
     from os import PathLike
 
 MAX_DEPTH: Final = 8
+_SHOWN: Final = 10  # images that an error names
 _PIECE: Final = 1024 * 1024
+_MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*")  # RFC 6838, 4.2
 _OPEN: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -110,14 +123,16 @@ class Layout:
         try:
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as exc:
-            raise InvalidLayoutError(f"{path} cannot be read as a layout: {exc.strerror}", path=str(path)) from exc
+            raise _unreadable(InvalidLayoutError, f"{path} cannot be read as a layout", exc, path=str(path)) from exc
         try:
             warnings = _check_version(directory, path)
             where = str(path / "index.json")
             try:
                 raw = _read(directory, "index.json", where)
             except BlobMissingError as exc:
-                raise InvalidLayoutError(f"{path} is not an OCI layout: {exc.message}", path=where) from exc
+                raise InvalidLayoutError(
+                    f"{path} is not an OCI layout: {exc.message}", hint=exc.hint, path=where
+                ) from exc
             index = parse_document(raw, where=where)
             if not isinstance(index, Index):
                 raise InvalidLayoutError(f"{where} is not an image index", path=where)
@@ -144,16 +159,24 @@ class Layout:
             AmbiguousImageError: there are several.
         """
         found = {one.digest: one for one in self.index.manifests if ref is None or _answers(one, ref)}
+        shown = tuple(
+            f"{one.ref_name or '-'}  {one.platform or '-'}  {one.digest}"
+            for one in (found.values() or self.index.manifests)
+        )
         if len(found) == 1:
             return next(iter(found.values()))
+        if not self.index.manifests:
+            raise ManifestNotFoundError(f"{self.path} holds no image", path=str(self.path))
         if not found:
-            what = "no image" if ref is None else f"no image that answers to {ref!r}"
-            raise ManifestNotFoundError(f"{self.path} holds {what}", path=str(self.path))
-        candidates = tuple(f"{one.ref_name or '-'}  {one.platform or '-'}  {one.digest}" for one in found.values())
+            raise ManifestNotFoundError(
+                f"{self.path} holds no image that answers to {ref!r}",
+                hint=f"--ref (ref=) can choose one of these: {'; '.join(shown[:_SHOWN])}",
+                path=str(self.path),
+            )
         raise AmbiguousImageError(
-            f"{self.path} holds several images: " + "; ".join(candidates),
+            f"{self.path} holds several images: {'; '.join(shown[:_SHOWN])}",
             hint="choose one with --ref (ref=): a reference, a tag or a digest",
-            candidates=candidates,
+            candidates=shown,
         )
 
     async def read(self, root: Descriptor, *, include_foreign: bool = False) -> Contents:
@@ -214,10 +237,7 @@ class Layout:
     def read_document(self, descriptor: Descriptor) -> Document:
         """Read and check one manifest or index."""
         name, where = _place(descriptor, self.path)
-        if descriptor.size > MAX_MANIFEST_SIZE:
-            raise InvalidLayoutError(
-                f"{where} has {descriptor.size} bytes, more than the 4 MiB that registries take", path=where
-            )
+        _check_size(descriptor.size, where)
         try:
             raw = _read(self._directory, name, where)
         except BlobMissingError:
@@ -228,43 +248,48 @@ class Layout:
         if len(raw) != descriptor.size or Digest.of(raw, descriptor.digest.algorithm) != descriptor.digest:
             raise BlobCorruptError(f"{where}: the content is not what its descriptor says", path=where)
         content = parse_document(raw, where=where, media_type=descriptor.media_type)
-        return Document(descriptor, content.media_type or descriptor.media_type, raw, content)
+        media_type = content.media_type or descriptor.media_type
+        media_type = media_type or (OCI_INDEX if isinstance(content, Index) else OCI_MANIFEST)
+        if not _MEDIA_TYPE.fullmatch(media_type):
+            raise InvalidLayoutError(f"{where} calls itself {media_type[:200]!a}, which is no media type", path=where)
+        return Document(descriptor, media_type, raw, content)
 
 
 class _Walk:
-    """A walk from a root, children first."""
+    """A walk from a root, children first.
+
+    It cannot go in a circle: a document's digest is checked before what it refers to is visited, and none can hold its
+    own digest.
+    """
 
     def __init__(self, layout: Layout, include_foreign: bool) -> None:
         self._layout = layout
         self._include_foreign = include_foreign
         self._documents: dict[Digest, Document] = {}
         self._blobs: dict[Digest, Descriptor] = {}
-        self._above: list[Digest] = []
 
     def run(self, root: Descriptor) -> Contents:
         self._visit(root)
         return Contents(tuple(self._documents.values()), tuple(self._blobs.values()))
 
-    def _visit(self, descriptor: Descriptor) -> None:
+    def _visit(self, descriptor: Descriptor, depth: int = 1) -> None:
         if descriptor.digest in self._documents:
             return
-        where = _place(descriptor, self._layout.path)[1]
-        if descriptor.digest in self._above:
-            raise InvalidLayoutError(f"{where} refers to itself", path=where)
-        if len(self._above) >= MAX_DEPTH:
-            raise InvalidLayoutError(f"{where} is nested more than {MAX_DEPTH} deep", path=where)
-        self._above.append(descriptor.digest)
+        if depth > MAX_DEPTH:
+            where = _place(descriptor, self._layout.path)[1]
+            raise InvalidLayoutError(
+                f"{where} is nested more than {MAX_DEPTH} deep", hint="no registry takes such an index", path=where
+            )
         document = self._layout.read_document(descriptor)
         if isinstance(document.content, Index):
             for child in document.content.manifests:
                 if child.media_type in IMAGE_MANIFESTS | IMAGE_INDEXES:
-                    self._visit(child)
+                    self._visit(child, depth + 1)
                 else:
                     self._check(child)
         else:
             for blob in document.content.blobs:
                 self._check(blob)
-        self._above.pop()
         self._documents[descriptor.digest] = document
 
     def _check(self, blob: Descriptor) -> None:
@@ -306,9 +331,7 @@ def _open_regular(directory: int, name: str, where: str) -> tuple[int, int]:
             here = below
         descriptor = os.open(steps[-1], _OPEN, dir_fd=here)
     except OSError as exc:
-        raise BlobMissingError(
-            f"{where} cannot be opened: {exc.strerror} (symbolic links are not followed)", path=where
-        ) from exc
+        raise _unreadable(BlobMissingError, f"{where} cannot be opened", exc, path=where) from exc
     finally:
         if here != directory:
             os.close(here)
@@ -319,21 +342,39 @@ def _open_regular(directory: int, name: str, where: str) -> tuple[int, int]:
     return descriptor, status.st_size
 
 
+def _unreadable(cls: type[LayoutError], what: str, exc: OSError, *, path: str) -> LayoutError:
+    links = " (symbolic links are not followed)" if exc.errno in {errno.ELOOP, errno.ENOTDIR} else ""
+    error = cls(f"{what}: {exc.strerror}{links}", path=path)
+    if isinstance(exc, PermissionError):
+        error.hint = "run as a user who may read it"
+    return error
+
+
 def _read(directory: int, name: str, where: str) -> bytes:
     descriptor, size = _open_regular(directory, name, where)
     with os.fdopen(descriptor, "rb") as file:
-        if size > MAX_MANIFEST_SIZE:
-            raise InvalidLayoutError(f"{where} has {size} bytes, more than the 4 MiB that registries take", path=where)
+        _check_size(size, where)
         return file.read(MAX_MANIFEST_SIZE + 1)
+
+
+def _check_size(size: int, where: str) -> None:
+    if size > MAX_MANIFEST_SIZE:
+        raise InvalidLayoutError(
+            f"{where} has {size} bytes, more than 4 MiB", hint="registries take no larger manifest", path=where
+        )
 
 
 def _check_version(directory: int, path: Path) -> tuple[str, ...]:
     where = str(path / "oci-layout")
     try:
         raw = _read(directory, "oci-layout", where)
-    except BlobMissingError:
+    except BlobMissingError as exc:
+        if not isinstance(exc.__cause__, FileNotFoundError):
+            raise InvalidLayoutError(f"{path} is not an OCI layout: {exc.message}", hint=exc.hint, path=where) from exc
         return (f"{path} has no oci-layout file; read as version 1.0.0",)
     version = parse_json_object(raw, where=where).get("imageLayoutVersion")
     if not isinstance(version, str) or not version.startswith("1.0."):
-        raise InvalidLayoutError(f"{where} is of version {version!r}; 1.0.x is supported", path=where)
+        raise InvalidLayoutError(
+            f"{where} is of version {version!r}; 1.0.x is supported", hint="a newer ocipush may read it", path=where
+        )
     return ()

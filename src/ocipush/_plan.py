@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ._models import Index
 from ._reference import Reference, strip_white_space
-from .errors import DigestMismatchError, TargetRequiredError
+from .errors import DigestMismatchError, InvalidReferenceError, TargetRequiredError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,14 @@ def choose_target(target: str | None, recorded: str | None, *, path: str, root: 
             f"{path} records {recorded!r}, which may be no more than a tag",
             hint="name the target with --target (target=)",
         )
-    reference = Reference.parse(strip_white_space(target if target is not None else recorded or ""))
+    try:
+        reference = Reference.parse(strip_white_space(target if target is not None else recorded or ""))
+    except InvalidReferenceError as exc:
+        if target is not None:
+            raise
+        raise InvalidReferenceError(
+            f"what {path} records cannot be pushed to: {exc.message}", hint="name the target with --target (target=)"
+        ) from exc
     if reference.digest and reference.digest != root.digest:
         raise DigestMismatchError(
             f"the target names {reference.digest}, but the image is {root.digest}", hint="name a tag, or that digest"

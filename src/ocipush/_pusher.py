@@ -189,7 +189,10 @@ class Pusher:
                 try:
                     context.load_verify_locations(self._ca_file)
                 except (OSError, ssl.SSLError) as exc:
-                    raise OcipushError(f"the CA file {os.fspath(self._ca_file)} cannot be used: {exc}") from exc
+                    raise OcipushError(
+                        f"the CA file {os.fspath(self._ca_file)} cannot be used: {exc}",
+                        hint="--ca-file (ca_file=) takes a PEM file of certificates",
+                    ) from exc
             if not verify:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE

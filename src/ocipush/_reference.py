@@ -178,5 +178,6 @@ def _check_registry(text: str, registry: str) -> None:
 
 
 def _invalid(text: str, reason: str, hint: str | None = None) -> InvalidReferenceError:
+    hint = hint or "write it like registry.example/team/app:1.0"
     shown = ascii(text) if len(text) <= 300 else ascii(text[:300]) + "…"
     return InvalidReferenceError(f"{shown} is not a valid reference: {reason}", hint=hint)

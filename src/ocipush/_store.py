@@ -108,7 +108,7 @@ def match_image(store: str | os.PathLike[str], image: str) -> Match:
 def _not_found(store: str | os.PathLike[str], wanted: str, entries: list[_Entry]) -> ImageNotFoundError:
     text = f"在本地镜像存储目录中未找到指定镜像: no image {wanted!r} in the store {os.fspath(store)}"
     if not Path(store).is_dir():
-        return ImageNotFoundError(text, hint="this directory does not exist; name one with --images-store-dir (store=)")
+        return ImageNotFoundError(text, hint="there is no such directory; name one with --images-store-dir (store=)")
     if not entries:
         return ImageNotFoundError(text, hint="the store is empty; name another with --images-store-dir (store=)")
     names = [word for entry in entries for word in (entry.image.name, entry.image.ref) if word]
@@ -139,7 +139,11 @@ def _scan(store: Path, *, sizes: bool = False) -> tuple[list[_Entry], dict[str, 
     except (FileNotFoundError, NotADirectoryError):
         return entries, broken
     except OSError as exc:
-        raise LayoutError(f"the store {store} cannot be read: {exc.strerror}", path=str(store)) from exc
+        raise LayoutError(
+            f"the store {store} cannot be read: {exc.strerror}",
+            hint="run as a user who may read it, or name another with --images-store-dir (store=)",
+            path=str(store),
+        ) from exc
     for child in found:
         if child.name.startswith(".") or not child.is_dir(follow_symlinks=False):
             continue

@@ -157,7 +157,13 @@ class LayoutError(OcipushError):
 
     origin = "source"
 
-    def __init__(self, message: str = "", *, hint: str | None = None, path: str = "") -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        hint: str | None = "the layout is damaged or incomplete: copy the image into the store again",
+        path: str = "",
+    ) -> None:
         super().__init__(message, hint=hint)
         self.path = path
 
@@ -185,7 +191,13 @@ class CredentialError(OcipushError):
         source: the file, with the line where there is one.
     """
 
-    def __init__(self, message: str = "", *, hint: str | None = None, source: str = "") -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        hint: str | None = "mend the login file, or name another with --authfile (authfile=, OCIPUSH_AUTHFILE)",
+        source: str = "",
+    ) -> None:
         super().__init__(message, hint=hint)
         self.source = source
 

@@ -143,7 +143,7 @@ async def test_path_that_is_no_directory_is_no_layout(tmp_path: Path) -> None:
 
 def test_store_names_what_is_near_what_is_broken_and_what_is_ambiguous(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    with pytest.raises(errors.ImageNotFoundError, match="does not exist"):
+    with pytest.raises(errors.ImageNotFoundError, match="there is no such directory"):
         match_image(store, "app")
     store.mkdir()
     with pytest.raises(errors.ImageNotFoundError, match="store is empty"):
