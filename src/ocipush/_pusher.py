@@ -80,7 +80,7 @@ class Pusher:
         self._transport: httpx.AsyncBaseTransport | None = transport
         self._user_agent = f"{user_agent} ocipush/{__version__}" if user_agent else f"ocipush/{__version__}"
         self._clients: dict[bool, Client] = {}
-        self._endpoints: dict[tuple[str, bool], Endpoint] = {}
+        self._endpoints: dict[tuple[str, bool, Login | None], Endpoint] = {}
         self._pid = 0
 
     async def __aenter__(self) -> Self:
@@ -210,7 +210,7 @@ class Pusher:
             concurrency=self._concurrency,
             large_concurrency=self._large_concurrency,
         )
-        return self._endpoints.setdefault((registry, tls_verify), endpoint)
+        return self._endpoints.setdefault((registry, tls_verify, login), endpoint)
 
 
 async def push(
