@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test servers lint types unit clean
+.PHONY: demo test servers lint types unit others clean
 
 # Push an image from a store to a registry on this machine, and look at what arrived.
 demo: $(VENV)/.cli
 	$(BIN)/python examples/demo.py
 
-test: servers lint types unit
+test: servers lint types unit others
 
 $(VENV)/.cli: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,18 @@ unit: $(VENV)/.installed
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The tests without their coverage on every newer Python that is here.
+NEWER := $(wildcard /usr/bin/python3.1[2-9] /usr/local/bin/python3.1[2-9] $(HOME)/.pyenv/versions/3.1[2-9].*/bin/python)
+others: $(VENV)/.installed
+	@for python in $(NEWER); do \
+		home=$(VENV)/other/$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
+		echo "tests on $$home" && \
+		$$python -m venv $$home && \
+		$$home/bin/pip install --quiet --upgrade "pip>=25.1" && \
+		$$home/bin/pip install --quiet --editable ".[cli]" --group test && \
+		$$home/bin/python -m pytest --quiet tests/unit tests/integration || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache
