@@ -37,6 +37,9 @@ lint: $(VENV)/.installed
 
 types: $(VENV)/.installed
 	$(BIN)/mypy
+	$(BIN)/pyright
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes ocipush --ignoreexternal >$(VENV)/verifytypes || \
+		{ cat $(VENV)/verifytypes; exit 1; }
 
 unit: $(VENV)/.installed
 	$(BIN)/coverage erase

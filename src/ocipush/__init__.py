@@ -2,7 +2,7 @@
 
 ``await ocipush.push("alpine-3_18_0")`` pushes one image; :class:`Pusher` pushes many on shared connections;
 :mod:`ocipush.sync` has the same names for code that does not await. Exports only; every name is imported on first use,
-so that ``ocipush --version`` need not wait for httpx and pydantic.
+so that ``ocipush --version`` need not wait for httpx and pydantic. May import: all below.
 """
 
 from __future__ import annotations

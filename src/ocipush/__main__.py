@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 
 def main() -> int:
     """Run the command line; the exit code is returned, or raised as SystemExit."""
-    try:
-        import click  # noqa: F401
-    except ImportError:
+    if find_spec("click") is None:
         sys.stderr.write("error: the command line needs click\nhint: pip install 'ocipush[cli]'\n")
         return 2
     from ._cli import cli

@@ -1,4 +1,7 @@
-"""The ``ocipush`` command, on the public API alone. May import: _progress, and what the package exports."""
+"""The ``ocipush`` command, on the public API alone.
+
+May import: ocipush (what it exports), errors, _progress, anyio, click.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ._reference import DOCKER_HUB, strip_white_space
 from .errors import CredentialError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 _LOG = logging.getLogger("ocipush")
 DEFAULT_AUTHFILE: Final = "/var/lib/ar/auth.json"
@@ -120,7 +120,7 @@ def _make_private(directory: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Generator[None]:
     """Lock a file beside ``path``: a rename would defeat a lock on the file itself."""
     with open(path.with_name(path.name + ".lock"), "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -102,6 +102,7 @@ class Client:
         self._client.cookies.clear()
         stall, shown = self.timeouts.stall, redact(url)
         started = anyio.current_time()
+        reply: Answer | None = None
         with anyio.CancelScope() as scope:
             self._watch(scope, body, stall, answer, self.timeouts.connect)
             try:
@@ -111,9 +112,10 @@ class Client:
                 finally:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
+                reply = Answer(method, url, response.status_code, dict(response.headers), content)
             except httpx.HTTPError as exc:
                 raise _transport_error(exc, method, shown) from exc
-        if scope.cancelled_caught:
+        if reply is None:
             waited = anyio.current_time() - started
             raise StalledError(
                 f"{method} {shown} stalled: no progress, {waited:.0f} s after it began",
@@ -121,8 +123,8 @@ class Client:
                 method=method,
                 url=shown,
             )
-        _LOG.debug("%s %s: %d", method, shown, response.status_code)
-        return Answer(method, url, response.status_code, dict(response.headers), content)
+        _LOG.debug("%s %s: %d", method, shown, reply.status)
+        return reply
 
     def _watch(
         self,

@@ -1,6 +1,6 @@
 """OCI content: digests, descriptors, manifests and indexes, kept with the raw bytes they were parsed from.
 
-May import: errors, pydantic.
+May import: errors, pydantic, pydantic_core.
 """
 
 from __future__ import annotations

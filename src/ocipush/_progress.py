@@ -1,4 +1,7 @@
-"""Progress of a push on stderr: a bar on a terminal, plain lines, or JSON lines. May import: _events (its names only)."""
+"""Progress of a push on stderr: a bar on a terminal, plain lines, or JSON lines.
+
+May import: _events (types only), rich.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One push under way: what the remote has, then the blobs, then the manifests, the tag last.
 
-May import: all below.
+May import: all below, anyio.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ._upload import Uploads
 from .errors import RegistryError, TagImmutableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from ._endpoint import Endpoint, Route
     from ._events import BlobOutcome, Event, OnEvent
@@ -208,7 +208,7 @@ class Push:
 
 
 @contextmanager
-def _one_cause() -> Iterator[None]:
+def _one_cause() -> Generator[None]:
     """Raise one root cause instead of a task group's exception group; the others become notes."""
     try:
         yield

@@ -1,6 +1,6 @@
 """``push`` and ``Pusher``: the options, connections and endpoints that many pushes share; read and check a layout, then push it.
 
-May import: everything below.
+May import: all below, anyio.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from .errors import OcipushError, PusherClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import httpx
 
     from ._events import OnEvent, PushResult
 
@@ -77,7 +75,7 @@ class Pusher:
         self._retry = retry or RetryPolicy()
         self._concurrency = concurrency
         self._large_concurrency = large_concurrency
-        self._transport: httpx.AsyncBaseTransport | None = transport
+        self._transport = transport
         self._user_agent = f"{user_agent} ocipush/{__version__}" if user_agent else f"ocipush/{__version__}"
         self._clients: dict[bool, Client] = {}
         self._endpoints: dict[tuple[str, bool, Login | None], Endpoint] = {}

@@ -1,6 +1,6 @@
 """One method per registry verb, for one repository.
 
-May import: L0 to L2.
+May import: all below.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One blob's way to a repository: known there, mounted, or uploaded, and tried again when that breaks.
 
-May import: all below.
+May import: all below, anyio.
 """
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
-"""The version, in one file. Imports nothing."""
+"""The version, in one file. May import: the standard library."""
 
 __version__ = "0.1.0"

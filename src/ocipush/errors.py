@@ -1,4 +1,4 @@
-"""Every exception the library raises, with the facts a caller needs to act. Imports the standard library only.
+"""Every exception the library raises, with the facts a caller needs to act. May import: the standard library.
 
 ::
 
@@ -119,7 +119,7 @@ class ImageNotFoundError(OcipushError):
         available: names of the images that the store does hold, nearest first.
     """
 
-    origin = "source"
+    origin: ClassVar[Origin] = "source"
 
     def __init__(self, message: str = "", *, hint: str | None = None, available: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
@@ -133,7 +133,7 @@ class AmbiguousImageError(OcipushError):
         candidates: one line for each of them.
     """
 
-    origin = "source"
+    origin: ClassVar[Origin] = "source"
 
     def __init__(self, message: str = "", *, hint: str | None = None, candidates: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
@@ -155,7 +155,7 @@ class LayoutError(OcipushError):
         path: the file or directory at fault.
     """
 
-    origin = "source"
+    origin: ClassVar[Origin] = "source"
 
     def __init__(
         self,
@@ -276,7 +276,7 @@ class RegistryError(OcipushError):
         retry_after: seconds that the registry asked to wait, or None.
     """
 
-    origin = "registry"
+    origin: ClassVar[Origin] = "registry"
 
     def __init__(
         self,

@@ -1,14 +1,15 @@
 """Blocking twins of the async API, for scripts, threads, and threads whose own event loop is running.
 
-May import: _pusher, _events, errors, anyio. Each ``Pusher`` owns an event loop in a thread of its own.
+May import: _pusher, errors, anyio. Each ``Pusher`` owns an event loop in a thread of its own.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
@@ -16,9 +17,50 @@ from . import _pusher
 from .errors import PusherClosedError
 
 if TYPE_CHECKING:
-    from ._events import PushResult
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from anyio.from_thread import BlockingPortal
 
 __all__ = ["Pusher", "push"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+if TYPE_CHECKING:
+    AnyFunction = Callable[..., Any]
+    Function = Callable[P, T]
+    Method = Callable[Concatenate["Pusher", P], T]
+
+
+def _sign(original: AnyFunction, twin: AnyFunction) -> Any:
+    """Let ``twin`` show the parameters of ``original``, which it hands on as they are."""
+    twin.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+    return twin
+
+
+def _twin_of(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[[AnyFunction], Function[P, T]]:
+    return partial(_sign, function)
+
+
+def _method_twin_of(
+    method: Callable[Concatenate[_pusher.Pusher, P], Coroutine[Any, Any, T]],
+) -> Callable[[AnyFunction], Method[P, T]]:
+    return partial(_sign, method)
+
+
+def _constructor_twin_of(
+    method: Callable[Concatenate[_pusher.Pusher, P], None],
+) -> Callable[[AnyFunction], Method[P, None]]:
+    return partial(_sign, method)
+
+
+def _wait(portal: BlockingPortal, call: Callable[[], Awaitable[T]]) -> T:
+    """The result of ``call`` in the portal's loop; what interrupts this thread, such as Ctrl-C, cancels it."""
+    future = portal.start_task_soon(call)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
 
 
 class Pusher:
@@ -27,6 +69,7 @@ class Pusher:
     Progress events come in the loop's thread. Ctrl-C during a push cancels that push.
     """
 
+    @_constructor_twin_of(_pusher.Pusher.__init__)
     def __init__(self, **options: Any) -> None:
         self._pusher = _pusher.Pusher(**options)
         self._stack = ExitStack()
@@ -44,26 +87,26 @@ class Pusher:
         self._pid = 0
         self._stack.__exit__(*exc_info)
 
-    def push(self, source: str | os.PathLike[str], **options: Any) -> PushResult:
-        """:meth:`ocipush.Pusher.push`, blocking; the same options, result and errors."""
+    def _run(self, call: Callable[[], Awaitable[T]]) -> T:
         if self._pid != os.getpid():
             raise PusherClosedError(
                 "this Pusher is not open in this process", hint="use `with ocipush.sync.Pusher() as pusher`"
             )
-        future = self._portal.start_task_soon(partial(self._pusher.push, source, **options))
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return _wait(self._portal, call)
+
+    @_method_twin_of(_pusher.Pusher.push)
+    def push(self, *args: Any, **options: Any) -> Any:
+        """:meth:`ocipush.Pusher.push`, blocking; the same options, result and errors."""
+        return self._run(partial(self._pusher.push, *args, **options))
+
+    @_method_twin_of(_pusher.Pusher.check_login)
+    def check_login(self, *args: Any, **options: Any) -> Any:
+        """:meth:`ocipush.Pusher.check_login`, blocking."""
+        return self._run(partial(self._pusher.check_login, *args, **options))
 
 
-def push(source: str | os.PathLike[str], **options: Any) -> PushResult:
+@_twin_of(_pusher.push)
+def push(*args: Any, **options: Any) -> Any:
     """:func:`ocipush.push`, blocking; the same options, result and errors."""
-    once = {
-        name: options.pop(name)
-        for name in ("target", "ref", "on_event", "verify", "include_foreign")
-        if name in options
-    }
-    with Pusher(**options) as pusher:
-        return pusher.push(source, **once)
+    with start_blocking_portal("asyncio", name="ocipush") as portal:
+        return _wait(portal, partial(_pusher.push, *args, **options))

@@ -172,9 +172,10 @@ def test_wrong_usage_exits_with_2(fake: Fake, line: str) -> None:
 
 @pytest.mark.parametrize("command", [["list"], ["ls"], ["image", "list"], ["image", "ls"]])
 def test_list_shows_columns(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
-    monkeypatch.setattr(
-        ocipush, "list_images", lambda **_: [found("app", "r/app:1", 1500), found("b", None, None)], raising=False
-    )
+    def list_images(**_: Any) -> list[Any]:
+        return [found("app", "r/app:1", 1500), found("b", None, None)]
+
+    monkeypatch.setattr(ocipush, "list_images", list_images, raising=False)
     done = run(*command)
     header, first, second = done.stdout.splitlines()
     assert header.split() == ["NAME", "REF", "DIGEST", "SIZE"]
@@ -190,10 +191,17 @@ class Logins:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.saved: dict[str, tuple[str, str, str]] = {}
         self.checked: list[str] = []
-        monkeypatch.setattr(ocipush, "Login", lambda name, secret: (name, secret), raising=False)
+        monkeypatch.setattr(ocipush, "Login", self.login, raising=False)
         monkeypatch.setattr(ocipush, "save_login", self.save, raising=False)
         monkeypatch.setattr(ocipush, "remove_login", self.remove, raising=False)
-        monkeypatch.setattr(ocipush, "Pusher", lambda **_: self, raising=False)
+        monkeypatch.setattr(ocipush, "Pusher", self.open, raising=False)
+
+    @staticmethod
+    def login(name: str, secret: str) -> tuple[str, str]:
+        return name, secret
+
+    def open(self, **_: Any) -> Logins:
+        return self
 
     def save(self, registry: str, login: tuple[str, str], *, authfile: str) -> None:
         self.saved[registry] = (*login, authfile)

@@ -57,6 +57,17 @@ def edit_index(**fields: Any) -> Callable[[Path], None]:
     return edit
 
 
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    def damage(layout: Path) -> None:
+        (layout / name).write_bytes(content)
+
+    return damage
+
+
+def without_index(layout: Path) -> None:
+    (layout / "index.json").unlink()
+
+
 def resize(layout: Path) -> None:
     next(path for path in (layout / "blobs/sha256").iterdir() if path.read_bytes() == b"layer").write_bytes(b"layers")
 
@@ -86,14 +97,10 @@ def break_manifest(layout: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "error", "words"),
     [
-        (lambda layout: (layout / "index.json").write_text("{"), errors.InvalidLayoutError, "not JSON"),
-        (lambda layout: (layout / "index.json").unlink(), errors.InvalidLayoutError, "not an OCI layout"),
-        (lambda layout: (layout / "index.json").write_bytes(b" " * 4194305), errors.InvalidLayoutError, "4 MiB"),
-        (
-            lambda layout: (layout / "oci-layout").write_text('{"imageLayoutVersion":"2"}'),
-            errors.InvalidLayoutError,
-            "version",
-        ),
+        (write("index.json", b"{"), errors.InvalidLayoutError, "not JSON"),
+        (without_index, errors.InvalidLayoutError, "not an OCI layout"),
+        (write("index.json", b" " * 4194305), errors.InvalidLayoutError, "4 MiB"),
+        (write("oci-layout", b'{"imageLayoutVersion":"2"}'), errors.InvalidLayoutError, "version"),
         (edit_index(manifests=[]), errors.ManifestNotFoundError, "no image"),
         (edit_index(manifests=[{"digest": "sha256:../../x", "size": 1}]), errors.InvalidLayoutError, "not a digest"),
         (edit_index(manifests=[{"digest": "sha256:" + "0" * 64, "size": 5000000}]), errors.InvalidLayoutError, "4 MiB"),

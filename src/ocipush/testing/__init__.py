@@ -1,4 +1,4 @@
-"""A development registry for tests. May import: its own modules, never the engine."""
+"""A development registry for tests. May import: _auth, _server, _registry. Never the engine."""
 
 from ocipush.testing._auth import BasicAuth, BearerAuth
 from ocipush.testing._registry import RecordedRequest, Registry, UnexpectedRequestError

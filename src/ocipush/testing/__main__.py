@@ -1,4 +1,4 @@
-"""`python -m ocipush.testing`: a development registry on a port. May import: ocipush.testing."""
+"""`python -m ocipush.testing`: a development registry on a port. May import: ocipush.testing, anyio."""
 
 from __future__ import annotations
 

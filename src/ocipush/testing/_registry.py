@@ -1,4 +1,4 @@
-"""The push side of the distribution specification. May import: _auth, _server, _storage."""
+"""The push side of the distribution specification. May import: _auth, _server, _storage, anyio."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ class Registry:
 
         `intercept` sees each request, once it is recorded, and may answer it instead of the registry.
         """
-        self.connections = 0
+        self.connections: int = 0
         self.requests: list[RecordedRequest] = []
         self.unexpected: list[RecordedRequest] = []
-        self.host = ""
+        self.host: str = ""
         self._auth = auth
         self._ssl = ssl_context
         self._storage = Storage(Path(storage) if storage is not None else None)

@@ -36,13 +36,13 @@ class Request:
 
     def __init__(self, head: h11.Request, channel: Channel) -> None:
         target = urlsplit(head.target.decode("ascii"))
-        self.method = head.method.decode("ascii")
-        self.path = unquote(target.path)
+        self.method: str = head.method.decode("ascii")
+        self.path: str = unquote(target.path)
         query = parse_qs(target.query, keep_blank_values=True)
-        self.query = {name: values[-1] for name, values in query.items()}
-        self.scopes = query.get("scope", [])  # the one parameter that may come several times
-        self.headers = {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers}
-        self.body_size = 0
+        self.query: dict[str, str] = {name: values[-1] for name, values in query.items()}
+        self.scopes: list[str] = query.get("scope", [])  # the one parameter that may come several times
+        self.headers: dict[str, str] = {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers}
+        self.body_size: int = 0
         self._channel = channel
 
     async def receive(self) -> bytes:

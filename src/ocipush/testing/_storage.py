@@ -35,10 +35,10 @@ class Upload:
     """An upload session: bytes so far, in memory or in a file."""
 
     def __init__(self, path: Path | None) -> None:
-        self.id = secrets.token_hex(16)
-        self.size = 0
-        self.path = path / self.id if path else None
-        self.data = bytearray()
+        self.id: str = secrets.token_hex(16)
+        self.size: int = 0
+        self.path: Path | None = path / self.id if path else None
+        self.data: bytearray = bytearray()
         self._sha256 = hashlib.sha256()
 
     async def write(self, piece: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The pytest fixture `ocipush_registry`. May import: ocipush.testing, pytest."""
+"""The pytest fixture `ocipush_registry`. May import: ocipush.testing, anyio, pytest."""
 
 from __future__ import annotations
 
