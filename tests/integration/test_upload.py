@@ -118,16 +118,17 @@ async def test_content_corrupt_in_the_layout_is_the_sources_fault(image: Path) -
     assert registry.calls.count("PUT") == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        (lambda blob: blob.unlink(), errors.BlobMissingError),
-        (lambda blob: blob.write_bytes(b"short"), errors.BlobCorruptError),
-    ],
-    ids=["deleted", "truncated"],
-)
+def delete(blob: Path) -> None:
+    blob.unlink()
+
+
+def truncate(blob: Path) -> None:
+    blob.write_bytes(b"short")
+
+
+@pytest.mark.parametrize(("change", "error"), [(delete, errors.BlobMissingError), (truncate, errors.BlobCorruptError)])
 async def test_source_that_changes_during_the_push_is_named_and_the_tag_stays(
-    image: Path, tmp_path: Path, change: Callable[[Path], object], error: type[errors.LayoutError]
+    image: Path, tmp_path: Path, change: Callable[[Path], None], error: type[errors.LayoutError]
 ) -> None:
     blob = image / "blobs/sha256" / hashlib.sha256(LAYER).hexdigest()
 
@@ -170,7 +171,10 @@ async def test_content_embedded_in_a_descriptor_is_sent_where_its_blob_is_absent
 @pytest.mark.parametrize("include", [False, True])
 async def test_foreign_layer_is_sent_only_when_asked_for(tmp_path: Path, include: bool) -> None:
     layout = tmp_path / "app"
-    foreign = {**layouts.add_blob(layout, b"windows", FOREIGN), "urls": ["https://elsewhere.example/layer"]}
+    foreign: dict[str, Any] = {
+        **layouts.add_blob(layout, b"windows", FOREIGN),
+        "urls": ["https://elsewhere.example/layer"],
+    }
     if not include:
         (layout / "blobs/sha256" / foreign["digest"].partition(":")[2]).unlink()
     config = layouts.add_blob(layout, b"{}", "application/vnd.oci.image.config.v1+json")
