@@ -22,14 +22,8 @@ $(VENV)/.installed: $(VENV)/.cli
 	touch $@
 
 # Servers and clients that nobody here wrote. Without apt or root, the tests that need them say so and are skipped.
-TOOLS := docker-registry skopeo umoci htpasswd
-PACKAGES := docker-registry skopeo umoci apache2-utils
 servers:
-	@missing=; for tool in $(TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
-	else echo "not installed, and no root to install it with apt:$$missing"; fi
+	@.ci/servers
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
