@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
@@ -58,6 +59,10 @@ class Server:
             ocipush.save_login(self.host, self.login, authfile=authfile)
         return ["--authfile", str(authfile), *(["--ca-file", str(self.ca_file)] if self.ca_file else [])]
 
+    def ssl_context(self) -> ssl.SSLContext:
+        """What a client needs to trust this registry."""
+        return ssl.create_default_context(cafile=self.ca_file)
+
     def skopeo(self, *arguments: str) -> bytes:
         """Run skopeo to read from this registry; what it prints."""
         prefix = "--src-" if arguments[0] == "copy" else "--"
@@ -67,6 +72,11 @@ class Server:
         run = subprocess.run(["skopeo", arguments[0], *options, *arguments[1:]], capture_output=True, check=False)
         assert run.returncode == 0, run.stderr.decode()
         return run.stdout
+
+    def holds(self, repository: str, digest: str) -> bool:
+        """Whether a repository has a layer or config."""
+        layers = self.data / "docker/registry/v2/repositories" / repository / "_layers"
+        return (layers / digest.replace(":", "/")).exists()
 
     def upload_sessions(self, repository: str) -> list[str]:
         """The upload sessions of a repository that are neither finished nor given up."""
