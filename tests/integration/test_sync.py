@@ -91,16 +91,20 @@ def test_login_is_checked_by_asking_the_registry(authfile: Path) -> None:
 def test_ctrl_c_cancels_the_push_that_waits_and_the_pusher_stays_usable(store: Path, authfile: Path) -> None:
     main = threading.main_thread().ident
     assert main is not None
+    pressed: list[str] = []
 
-    async def interrupt(request: Request) -> Response | None:
-        if request.method == "PUT" and "/slow/" in request.path:
+    async def press(request: Request) -> Response | None:
+        if request.method != "PUT" or "/slow/" not in request.path:
+            return None
+        if not pressed:
+            pressed.append(request.path)
             signal.pthread_kill(main, signal.SIGINT)
-            await anyio.sleep_forever()
+        await anyio.sleep_forever()
         return None
 
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Registry(intercept=interrupt)) as registry,
+        portal.wrap_async_context_manager(Registry(intercept=press)) as registry,
         sync.Pusher(store=store, authfile=authfile) as pusher,
     ):
         with pytest.raises(KeyboardInterrupt):

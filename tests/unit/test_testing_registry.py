@@ -401,3 +401,20 @@ def test_the_fixture_runs_a_registry_for_blocking_code(ocipush_registry: Registr
     url = f"{ocipush_registry.url}/v2/"
     assert httpx.get(url, trust_env=False).status_code == 200
     assert [request.path for request in ocipush_registry.requests] == ["/v2/"]
+
+
+async def test_error_of_the_block_comes_through_as_it_is() -> None:
+    with pytest.raises(LookupError, match="of the block"):
+        async with Registry():
+            raise LookupError("of the block")
+
+
+async def test_cancelled_block_ends_with_its_registry() -> None:
+    registry = Registry()
+    with anyio.CancelScope() as scope:
+        async with registry:
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    with pytest.raises(OSError, match="connection attempts failed"):
+        await anyio.connect_tcp("127.0.0.1", int(registry.host.rpartition(":")[2]))
