@@ -1,6 +1,6 @@
 """Challenge to token: Basic logins and Bearer tokens for one origin, fetched once for all workers, refreshed before they expire.
 
-May import: errors, _protocol, _credentials, _http, anyio. It gives a header value and never re-sends a request.
+May import: errors, _protocol, _reference, _credentials, _http, anyio. It gives a header value and never re-sends a request.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ import base64
 import json
 import time
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import anyio
 
 from ._protocol import Challenge, error_for, parse_challenges, redact
-from .errors import AuthenticationError, UnexpectedResponseError, UnsafeLocationError
+from ._reference import is_loopback
+from .errors import AuthenticationError, AuthorizationError, UnexpectedResponseError, UnsafeLocationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._credentials import Login
     from ._http import Answer
+    from .errors import RegistryError
 
     Fetch = Callable[[str, dict[str, str]], Awaitable[Answer]]
 
@@ -33,12 +35,12 @@ class Authorizer:
 
     Args:
         login: the login for this origin, or None to stay anonymous.
-        plain_http: whether the origin itself speaks plain HTTP, so that its token service may too (rules.md, 3).
+        tls_verify: False lets the origin name a token service of plain HTTP anywhere, not on this machine only.
     """
 
-    def __init__(self, login: Login | None, *, plain_http: bool) -> None:
-        self._login = login
-        self._plain_http = plain_http
+    def __init__(self, login: Login | None, *, tls_verify: bool) -> None:
+        self.login = login
+        self._tls_verify = tls_verify
         self._lock = anyio.Lock()
         self._challenge: Challenge | None = None
         self._tokens: dict[str, tuple[str, float]] = {}
@@ -87,20 +89,20 @@ class Authorizer:
             del self._tokens[scope]
         return True
 
+    def explain(self, error: RegistryError) -> RegistryError:
+        """Say of an error whether there was a login at all."""
+        if self.login is None and isinstance(error, AuthenticationError | AuthorizationError):
+            error.hint = "no login was found for this registry: `ocipush image login REGISTRY` saves one"
+        return error
+
     def _basic(self) -> str | None:
-        if self._login is None:
+        if self.login is None:
             return None
-        pair = f"{self._login.username}:{self._login.password}".encode()
+        pair = f"{self.login.username}:{self.login.password}".encode()
         return f"Basic {base64.b64encode(pair).decode()}"
 
     async def _new_token(self, challenge: Challenge, scope: str, fetch: Fetch) -> tuple[str, float]:
-        realm = challenge.parameters.get("realm", "")
-        scheme = urlsplit(realm).scheme
-        if scheme not in {"https", "http"} or (scheme == "http" and not self._plain_http):
-            raise UnsafeLocationError(
-                f"the registry names a token service that is not HTTPS: {redact(realm)!r}",
-                hint="tls_verify=False (--tls-verify=false) allows plain HTTP",
-            )
+        realm = self._realm(challenge)
         asked = challenge.parameters.get("scope", "")
         if asked and not asked.startswith("repository:"):
             scope = asked  # an odd scope is a registry's own word (ECR public: "aws")
@@ -111,16 +113,38 @@ class Authorizer:
         basic = self._basic()
         answer = await fetch(url, {"Authorization": basic} if basic else {})
         if answer.status != 200:
-            error = error_for("GET", url, answer.status, answer.body)
-            if answer.status in {401, 403}:
-                raise AuthenticationError(error.message, hint=error.hint, status=answer.status, url=redact(url))
-            raise error
+            raise self.explain(error_for("GET", url, answer.status, answer.body))
         try:
             reply = json.loads(answer.body)
             token = reply.get("access_token") or reply.get("token")
-            lifetime = float(reply.get("expires_in") or _DEFAULT_LIFETIME)
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            token, lifetime = None, 0.0
+            lifetime = reply.get("expires_in")
+        except (ValueError, AttributeError, RecursionError):
+            token, lifetime = None, None
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise UnexpectedResponseError(f"{redact(url)} gave no token", status=200, url=redact(url))
+            raise UnexpectedResponseError(
+                f"the token service {redact(url)} gave no token",
+                hint="is it one? Something between may be answering for it",
+                status=200,
+                method="GET",
+                url=redact(url),
+            )
+        if not isinstance(lifetime, int | float) or not 0 < lifetime < float("inf"):
+            lifetime = _DEFAULT_LIFETIME
         return token, time.monotonic() + max(lifetime, _EARLY + 1)
+
+    def _realm(self, challenge: Challenge) -> str:
+        """The token service that the registry names, if the login may go there: over TLS, or within this machine."""
+        realm = challenge.parameters.get("realm", "")
+        try:
+            parts = urlsplit(realm)
+            host, allowed = parts.hostname, {"https"}
+        except ValueError:
+            parts, host, allowed = urlsplit(""), None, set[str]()
+        if host and (not self._tls_verify or is_loopback(f"[{host}]" if ":" in host else host)):
+            allowed.add("http")
+        if not host or parts.scheme not in allowed:
+            raise UnsafeLocationError(
+                f"the registry names a token service that is not HTTPS: {redact(realm)!r}",
+                hint="--tls-verify=false (tls_verify=False) allows plain HTTP, where the network is trusted",
+            )
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))

@@ -155,21 +155,32 @@ class Endpoint:
         return await question(self._route)
 
     async def _find_out(self, question: Ask[T], warn: Callable[[str], None]) -> T:
-        secure = Route(f"https://{self._host}", Authorizer(self._login, plain_http=False), proven=False)
+        authorizer = Authorizer(self._login, tls_verify=self._tls_verify)
+        secure = Route(f"https://{self._host}", authorizer, proven=False)
         try:
             answer = await question(secure)
+        except RegistryError:
+            self._route = Route(secure.base, authorizer)  # it answered, so TLS works: never plain HTTP from now on
+            raise
         except ConnectFailedError as exc:
             if not is_refused_or_plain(exc) or not await self._may_be_plain():
                 raise
-            plain = Route(f"http://{self._host}", Authorizer(self._login, plain_http=True), proven=False)
-            answer = await question(plain)
-            warn(f"{self._host} does not speak TLS: using plain HTTP")
-            if self._login is not None:
-                warn(f"the login for {self._host} goes over plain HTTP, readable to the network")
-            self._route = Route(plain.base, plain.authorizer)
+            plain = Route(f"http://{self._host}", authorizer, proven=False)
+            try:
+                answer = await question(plain)
+            except RegistryError:
+                self._settle_for_plain_http(plain, warn)
+                raise
+            self._settle_for_plain_http(plain, warn)
         else:
-            self._route = Route(secure.base, secure.authorizer)
+            self._route = Route(secure.base, authorizer)
         return answer
+
+    def _settle_for_plain_http(self, plain: Route, warn: Callable[[str], None]) -> None:
+        self._route = Route(plain.base, plain.authorizer)
+        warn(f"{self._host} does not speak TLS: using plain HTTP")
+        if self._login is not None:
+            warn(f"the login for {self._host} goes over plain HTTP, readable to the network")
 
     async def _may_be_plain(self) -> bool:
         """Whether plain HTTP was asked for, or every address the name resolves to is this machine's."""

@@ -19,7 +19,14 @@ import httpx
 from ._protocol import redact
 from ._retry import RETRIED_STATUSES, RetryPolicy, parse_retry_after
 from ._transport import FileBody
-from .errors import ConnectFailedError, ConnectionLostError, StalledError, TLSVerificationError, TransportError
+from .errors import (
+    ConnectFailedError,
+    ConnectionLostError,
+    StalledError,
+    TLSVerificationError,
+    TransportError,
+    UnsafeLocationError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -29,6 +36,13 @@ MAX_ANSWER: Final = 4 * 1024 * 1024
 MAX_ERROR: Final = 64 * 1024
 # What OpenSSL says when the first bytes that come are no TLS record.
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
+_CA_HINT: Final = "name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false"
+_CERTIFICATE_HINTS: Final = {  # by OpenSSL's X509_V_ERR codes, where another CA would not help
+    9: "it is not valid yet: is this machine's clock right?",
+    10: "it has expired: the registry needs a new one",
+    62: "it is for another name: push to the name that it has",
+    64: "it is for another address: push to a name that it has",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +112,22 @@ class Client:
         fields = dict(headers)
         if method in {"POST", "PUT", "PATCH"}:
             fields["Content-Length"] = str(length)  # never Transfer-Encoding: chunked, which some registries refuse
-        request = self._client.build_request(method, url, headers=fields, content=body or None)
-        self._client.cookies.clear()
         stall, shown = self.timeouts.stall, redact(url)
+        self._client.cookies.clear()  # before the request is built, which would take them along
+        try:
+            request = self._client.build_request(
+                method, url, headers=fields, content=body if isinstance(body, bytes) else None
+            )
+        except (httpx.InvalidURL, ValueError) as exc:
+            raise UnsafeLocationError(
+                f"{method} {shown}: this address cannot be asked: {exc}",
+                hint="the registry, or a proxy in front of it, does not know its own address: look into its settings",
+                method=method,
+                url=shown,
+            ) from exc
+        if isinstance(body, FileBody):
+            request.stream = body
         started = anyio.current_time()
-        reply: Answer | None = None
         with anyio.CancelScope() as scope:
             self._watch(scope, body, stall, answer, self.timeouts.connect)
             try:
@@ -112,19 +137,16 @@ class Client:
                 finally:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
-                reply = Answer(method, url, response.status_code, dict(response.headers), content)
-            except httpx.HTTPError as exc:
+            except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # the last two come through httpx as they are
                 raise _transport_error(exc, method, shown) from exc
-        if reply is None:
-            waited = anyio.current_time() - started
-            raise StalledError(
-                f"{method} {shown} stalled: no progress, {waited:.0f} s after it began",
-                hint="the registry is slow or stuck; the time-outs can be set",
-                method=method,
-                url=shown,
-            )
-        _LOG.debug("%s %s: %d", method, shown, reply.status)
-        return reply
+            _LOG.debug("%s %s: %d", method, shown, response.status_code)
+            return Answer(method, url, response.status_code, dict(response.headers), content)
+        raise StalledError(
+            f"{method} {shown} stalled: no progress, {anyio.current_time() - started:.0f} s after it began",
+            hint="the registry, or the way to it, is slow or stuck; timeouts= sets how long to wait",
+            method=method,
+            url=shown,
+        )
 
     def _watch(
         self,
@@ -201,7 +223,9 @@ class Client:
 async def _read(response: httpx.Response) -> bytes:
     limit = MAX_ANSWER if response.status_code < 400 else MAX_ERROR
     content = bytearray()
-    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
+    # Raw: what is packed in spite of Accept-Encoding is not unpacked, a small answer could be gigabytes.
+    source = response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
+    async with aclosing(cast("AsyncGenerator[bytes]", source)) as pieces:
         async for piece in pieces:
             content += piece
             if len(content) >= limit:
@@ -209,41 +233,59 @@ async def _read(response: httpx.Response) -> bytes:
     return bytes(content[:limit])
 
 
-def _transport_error(exc: httpx.HTTPError, method: str, url: str) -> TransportError:
-    tls = _tls_cause(exc)
+def _transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, method: str, url: str) -> TransportError:
+    asked = f"{method} {url}"
+    tls = next((cause for cause in _causes(exc) if isinstance(cause, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return TLSVerificationError(
-            f"{method} {url}: the certificate is not trusted: {tls.verify_message}",
-            hint="name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false",
+            f"{asked}: the certificate is not trusted: {tls.verify_message}",
+            hint=_CERTIFICATE_HINTS.get(tls.verify_code, _CA_HINT),
             method=method,
             url=url,
         )
-    if tls is not None and isinstance(exc, httpx.ConnectError):
+    if tls is not None and (isinstance(exc, httpx.ConnectError) or "ALERT" in (tls.reason or "")):
         plain = tls.reason in _NOT_TLS
         return ConnectFailedError(
-            f"{method} {url}: "
-            + ("the other side does not speak TLS" if plain else f"TLS failed: {tls.reason or tls}"),
-            hint="a registry that speaks plain HTTP needs --tls-verify=false (tls_verify=False)" if plain else None,
+            f"{asked}: the other side does not speak TLS" if plain else f"{asked}: TLS failed: {tls.reason or tls}",
+            hint="a registry that speaks plain HTTP needs --tls-verify=false (tls_verify=False)"
+            if plain
+            else "the two sides agree on no version or cipher, or the registry wants a client certificate (ssl_context=)",
             method=method,
             url=url,
             temporary=False,
         )
     if isinstance(exc, httpx.ConnectTimeout):
         return StalledError(
-            f"{method} {url}: no connection in time", hint="is the port filtered?", method=method, url=url
-        )
-    if isinstance(exc, httpx.ConnectError):
-        return ConnectFailedError(
-            f"{method} {url}: cannot connect: {exc}",
-            hint="is the registry's name and port right?",
+            f"{asked}: no connection in time",
+            hint="is the port right, and not filtered? timeouts= sets how long to wait",
             method=method,
             url=url,
-            refused=any(isinstance(cause, ConnectionRefusedError) for cause in _causes(exc)),
-            temporary=not any(
-                isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN for cause in _causes(exc)
-            ),
         )
-    return ConnectionLostError(f"{method} {url}: {str(exc) or 'the connection was lost'}", method=method, url=url)
+    if isinstance(exc, httpx.ConnectError | UnicodeError):
+        unknown = next((one for one in _causes(exc) if isinstance(one, socket.gaierror | UnicodeError)), None)
+        refused = any(isinstance(cause, ConnectionRefusedError) for cause in _causes(exc))
+        reason = f"the name cannot be resolved: {unknown}" if unknown else f"cannot connect: {exc}"
+        return ConnectFailedError(
+            f"{asked}: {'nobody listens there: connection refused' if refused else reason}",
+            hint="is the registry running, and its name and port right?",
+            method=method,
+            url=url,
+            refused=refused,
+            temporary=unknown is None or getattr(unknown, "errno", None) == socket.EAI_AGAIN,
+        )
+    if isinstance(exc, httpx.RemoteProtocolError):
+        return ConnectionLostError(
+            f"{asked}: what came is not the whole of an HTTP answer: {exc}",
+            hint="is this the address of a registry? Something between may have cut the connection",
+            method=method,
+            url=url,
+        )
+    return ConnectionLostError(
+        f"{asked}: the connection was lost: {str(exc) or type(exc).__name__}",
+        hint="try again; something between may have cut the connection",
+        method=method,
+        url=url,
+    )
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
@@ -256,11 +298,6 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
         yield from _causes(cause)
 
 
-def _tls_cause(exc: BaseException) -> ssl.SSLError | None:
-    return next((cause for cause in _causes(exc) if isinstance(cause, ssl.SSLError)), None)
-
-
 def is_refused_or_plain(error: ConnectFailedError) -> bool:
     """Whether nobody listens, or whoever does speaks no TLS: the two failures that plain HTTP may follow (rules.md, 3)."""
-    tls = _tls_cause(error)
-    return error.refused or (tls is not None and tls.reason in _NOT_TLS)
+    return error.refused or any(isinstance(one, ssl.SSLError) and one.reason in _NOT_TLS for one in _causes(error))

@@ -28,6 +28,8 @@ from .errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+MAX_PATH: Final = 500  # characters of an URL's path that an error shows
 MAX_DETAIL: Final = 1000  # characters of a registry's own words that an error shows
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -36,7 +38,9 @@ _SCHEME = re.compile(rf"[\s,]*({_WORD})(?=[\s,]|$)\s*")
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _RATE_LIMIT = re.compile(r"rate.?limit|too many requests", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+# Control characters, line and paragraph separators, what turns the direction of writing, and halves of surrogate pairs.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_LOCATION_HINT: Final = "the registry, or a proxy in front of it, does not know its own address: look into its settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +72,21 @@ def parse_warnings(header: str) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Neutralise control characters, and shorten: a registry's words must not drive the terminal."""
+    """Neutralise control characters, and shorten: a registry's words must not drive the terminal, or break its encoding."""
     text = _CONTROL.sub(" ", text).strip()
     return text if len(text) <= MAX_DETAIL else text[:MAX_DETAIL] + "…"
 
 
 def redact(url: str) -> str:
     """An URL fit for logs and errors: no user information, and no query but its digest (upload URLs can be signed)."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(not an URL)"
     digest = re.search(r"(?:^|&)digest=(sha[0-9]+(?::|%3A)[0-9a-f]+)", parts.query)
     query = f"…&digest={digest[1]}" if digest else "…"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query if parts.query else "", ""))
+    path = parts.path if len(parts.path) <= MAX_PATH else parts.path[:MAX_PATH] + "…"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, query if parts.query else "", ""))
 
 
 def resolve_location(request_url: str, location: str) -> str:
@@ -96,15 +104,19 @@ def resolve_location(request_url: str, location: str) -> str:
         target = urlsplit(urljoin(request_url, location))
         host, port = target.hostname, target.port
     except ValueError as exc:
-        raise UnsafeLocationError(f"the registry's Location is not an URL: {printable(location)!r}", url=shown) from exc
+        raise UnsafeLocationError("the registry's Location is not an URL", hint=_LOCATION_HINT, url=shown) from exc
     if target.scheme not in {"http", "https"} or not host:
-        raise UnsafeLocationError(f"the registry's Location is not HTTP: {redact(target.geturl())}", url=shown)
+        raise UnsafeLocationError(
+            f"the registry's Location is not HTTP: {redact(target.geturl())}", hint=_LOCATION_HINT, url=shown
+        )
     netloc = target.netloc.rpartition("@")[2]
     scheme = target.scheme
     if base.scheme == "https" and scheme == "http":
         if host != base.hostname:
             raise UnsafeLocationError(
-                f"the registry sent the upload from TLS to plain HTTP: {redact(target.geturl())}", url=shown
+                f"the registry sent the upload from TLS to plain HTTP: {redact(target.geturl())}",
+                hint=_LOCATION_HINT,
+                url=shown,
             )
         scheme = "https"
         netloc = base.netloc.rpartition("@")[2] if port in {None, 80} else netloc
@@ -148,7 +160,7 @@ def parse_failure(body: bytes) -> Failure:
         digests = tuple(_DIGEST.findall(json.dumps([error.get("detail") for error in errors])))
         return Failure(codes, printable("; ".join(words)), digests)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        text = re.sub(r"<[^>]*>", " ", body.decode("utf-8", "replace"))
+        text = re.sub(r"<[^<>]*>", " ", body.decode("utf-8", "replace"))
         return Failure((), printable(re.sub(r"\s+", " ", text)))
 
 
@@ -178,6 +190,10 @@ _HINTS: Final[dict[type[RegistryError], str]] = {
     BlobTooLargeError: "the registry or a proxy in front of it limits the size of a request body (nginx: client_max_body_size)",
     RateLimitedError: "the registry limits requests: wait, or push with less concurrency",
     TagImmutableError: "the tag is immutable or not allowed: push another tag",
+    ManifestRejectedError: "the registry does not take this manifest: its own words say why",
+    UploadInvalidatedError: "the registry gave up the upload: try again, and look into its log",
+    UnexpectedResponseError: "is this the address of a registry? Something else may be answering for it",
+    RegistryError: "the registry failed: try again, and look into its log",
 }
 
 
@@ -186,20 +202,38 @@ def is_html(headers: Mapping[str, str]) -> bool:
     return "html" in headers.get("content-type", "").lower()
 
 
-def error_for(method: str, url: str, status: int, body: bytes, *, content_type: str = "") -> RegistryError:
+def is_web_page(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether an answer that says yes is a web page: some registries call a mere "OK" HTML, so its body must look like it."""
+    return is_html(headers) and body.lstrip().startswith(b"<")
+
+
+def _is_denied(headers: Mapping[str, str]) -> bool:
+    """Whether a 401 means that the token is good, and allows too little (RFC 6750, 3.1)."""
+    challenges = parse_challenges(headers.get("www-authenticate", ""))
+    return any(challenge.parameters.get("error") == "insufficient_scope" for challenge in challenges)
+
+
+def error_for(
+    method: str, url: str, status: int, body: bytes, *, headers: Mapping[str, str] = _NO_HEADERS
+) -> RegistryError:
     """The typed error for an answer that said no: by its (code, status), not by its status alone."""
     failure = parse_failure(body)
     cls = next((_BY_CODE[code] for code in failure.codes if code in _BY_CODE), None)
     cls = cls or _BY_STATUS.get(status)
-    if status == 403 and _RATE_LIMIT.search(failure.detail):
+    if status == 401 and _is_denied(headers):
+        cls = AuthorizationError
+    elif status == 403 and _RATE_LIMIT.search(failure.detail):
         cls = RateLimitedError  # GHCR's secondary limit
     if cls is None:
-        cls = UnexpectedResponseError if status < 400 or "html" in content_type.lower() else RegistryError
+        cls = UnexpectedResponseError if status < 400 or is_html(headers) else RegistryError
+    hint = _HINTS.get(cls)
+    if 300 <= status < 400 and "location" in headers:
+        hint = f"it redirects to {redact(headers['location'])}, and redirects are not followed"
     shown = redact(url)
     words = f": {failure.detail}" if failure.detail else ""
     return cls(
         f"{method} {shown} was answered {status}{words}",
-        hint=_HINTS.get(cls),
+        hint=hint,
         status=status,
         codes=failure.codes,
         detail=failure.detail,

@@ -40,7 +40,7 @@ class Pusher:
         credentials: logins by registry, asked before the login file.
         tls_verify: False accepts any certificate, and allows plain HTTP where TLS is not spoken (rules.md, 3).
         ca_file: PEM file of a certificate authority to trust besides the system's.
-        ssl_context: a context of your own, instead of the two above.
+        ssl_context: a context of your own, instead of the two above; not used where ``tls_verify`` is False.
         timeouts: seconds that the steps of a request may take.
         retry: how often requests and blobs are tried.
         concurrency: how many small blobs are sent to one registry at once, over all pushes.
@@ -182,8 +182,10 @@ class Pusher:
 
     def _client(self, verify: bool) -> Client:
         if (client := self._clients.get(verify)) is None:
-            context = self._ssl_context or ssl.create_default_context()
-            if self._ssl_context is None and self._ca_file is not None:
+            # The caller's own context is not made to trust everybody: it may be in use elsewhere.
+            own = self._ssl_context if verify else None
+            context = own or ssl.create_default_context()
+            if own is None and self._ca_file is not None:
                 try:
                     context.load_verify_locations(self._ca_file)
                 except (OSError, ssl.SSLError) as exc:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from ._models import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Digest, parse_document
-from ._protocol import append_digest, error_for, is_html, parse_warnings, resolve_location, same_origin
+from ._protocol import (
+    append_digest,
+    error_for,
+    is_html,
+    is_web_page,
+    parse_warnings,
+    printable,
+    resolve_location,
+    same_origin,
+)
 from ._retry import parse_retry_after
 from .errors import (
     AuthenticationError,
@@ -84,7 +93,10 @@ class Repository:
         if answer.status in {400, 403, 404, 405, 501}:  # 403: it may be a write-only login
             return None
         if answer.status != 200 or is_html(answer.headers):
-            raise self._error(answer)
+            error = self._error(answer)
+            if isinstance(error, AuthorizationError):
+                return None  # a token that may write only, in a registry that does not say 403
+            raise error
         try:
             return Digest.parse(answer.headers.get("docker-content-digest", ""))
         except ValueError:  # the header is optional (distribution-spec, "Pulling manifests")
@@ -153,7 +165,7 @@ class Repository:
             answer=self._client.timeouts.for_commit(blob.size),
             repeat=False,  # what came of a broken commit has to be asked first
         )
-        if answer.status not in {200, 201, 202, 204}:
+        if answer.status not in {200, 201, 202, 204} or is_web_page(answer.headers, answer.body):
             raise self._error(answer)
 
     async def cancel_upload(self, location: str) -> None:
@@ -172,12 +184,16 @@ class Repository:
         """
         url = f"{self._url}/manifests/{identifier}"
         answer = await self._request("PUT", url, headers={"Content-Type": document.media_type}, body=document.raw)
-        if answer.status not in {200, 201, 202, 204}:
+        if answer.status not in {200, 201, 202, 204} or is_web_page(answer.headers, answer.body):
             raise self._error(answer)
         theirs, ours = answer.headers.get("docker-content-digest"), document.descriptor.digest
         if theirs and theirs != ours:
             raise UnexpectedResponseError(
-                f"PUT {url}: the registry stored {theirs!r}, not {ours}", status=answer.status, method="PUT", url=url
+                f"PUT {url}: the registry stored {printable(theirs)!r}, not {ours}",
+                hint="something between may have changed the manifest; pull it by its digest before you use it",
+                status=answer.status,
+                method="PUT",
+                url=url,
             )
 
     async def _request(
@@ -233,7 +249,8 @@ class Repository:
         self._on_retry(what, reason, attempt, delay)
 
     def _error(self, answer: Answer) -> RegistryError:
-        content_type = answer.headers.get("content-type", "")
-        error = error_for(answer.method, answer.url, answer.status, answer.body, content_type=content_type)
+        error = self._route.authorizer.explain(
+            error_for(answer.method, answer.url, answer.status, answer.body, headers=answer.headers)
+        )
         error.retry_after = parse_retry_after(answer.headers.get("retry-after"), now=time.time())
         return error

@@ -6,7 +6,7 @@ May import: anyio, httpx.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import anyio.to_thread
 import httpx
@@ -33,13 +33,30 @@ class FileBody(httpx.AsyncByteStream):
         self.length = length
         self.on_sent = on_sent
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        position, end = self.offset, self.offset + self.length
-        while position < end:
-            piece = await anyio.to_thread.run_sync(os.pread, self.descriptor, min(SLICE, end - position), position)
-            if not piece:
-                raise EOFError(f"the file ends {end - position} bytes early")
-            yield piece
-            position += len(piece)
-            if self.on_sent is not None:
-                self.on_sent(len(piece))
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Pieces(self)
+
+
+class _Pieces:
+    """One way through a body. No generator: one that a cancelled request leaves behind would have to be closed."""
+
+    def __init__(self, body: FileBody) -> None:
+        self._body = body
+        self._position = body.offset
+        self._given = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        body, left = self._body, self._body.offset + self._body.length - self._position
+        if self._given and body.on_sent is not None:
+            body.on_sent(self._given)
+        if not left:
+            raise StopAsyncIteration
+        piece = await anyio.to_thread.run_sync(os.pread, body.descriptor, min(SLICE, left), self._position)
+        if not piece:
+            raise EOFError(f"the file ends {left} bytes early")
+        self._given = len(piece)
+        self._position += len(piece)
+        return piece

@@ -95,7 +95,7 @@ def test_answer_becomes_its_typed_error_with_the_registrys_words(
 
 
 def test_html_answer_is_not_a_registrys() -> None:
-    error = protocol.error_for("GET", "https://h/", 404, b"<html>no</html>", content_type="text/html")
+    error = protocol.error_for("GET", "https://h/", 404, b"<html>no</html>", headers={"content-type": "text/html"})
     assert type(error) is errors.UnexpectedResponseError
 
 
