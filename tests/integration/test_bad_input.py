@@ -6,6 +6,9 @@ import importlib.util
 import json
 import os
 import socket
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +24,7 @@ from ocipush._cli import cli
 from ocipush.testing.pytest_plugin import ocipush_registry as _fixture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ocipush.testing import Registry
 
@@ -380,4 +383,72 @@ def test_bad_input_is_told_once_and_no_registry_hears_of_it(
     assert case.hint in told.hint
     assert told.hint
     assert len(told.message) < 1000
+    assert (ocipush_registry.connections, ocipush_registry.requests) == (0, [])
+
+
+# What belongs to somebody else. Root may read everything, so the push runs as nobody, in a process of its own that has
+# imported what it needs before it gives up its rights: nobody may not be allowed to read the sources either.
+AS_NOBODY = """
+import os, sys
+import anyio._backends._asyncio, httpx, rich.console
+import ocipush._pusher, ocipush._progress
+from ocipush._cli import cli
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that nobody may read, too: pytest's own are private to their user."""
+    with tempfile.TemporaryDirectory(prefix="ocipush-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.parametrize(
+    ("secret", "words", "hint"),
+    [
+        ("auth.json", "auth.json cannot be read: Permission denied", "--authfile"),
+        ("private", "auth.json cannot be read: Permission denied", "--authfile"),
+        ("store", "store cannot be read: Permission denied", "--images-store-dir"),
+        ("store/app", "app cannot be read as a layout: Permission denied", "run as a user who may read it"),
+        ("store/app/index.json", "index.json cannot be opened: Permission denied", "run as a user who may read it"),
+        ("store/app/oci-layout", "oci-layout cannot be opened: Permission denied", "run as a user who may read it"),
+        ("store/app/blobs", "cannot be opened: Permission denied", "run as a user who may read it"),
+        ("layer", "cannot be opened: Permission denied", "run as a user who may read it"),
+        ("ca.pem", "ca.pem cannot be used: [Errno 13] Permission denied", "PEM"),
+    ],
+)
+def test_what_may_not_be_read_is_told_and_no_registry_hears_of_it(
+    secret: str, words: str, hint: str, open_directory: Path, ocipush_registry: Registry
+) -> None:
+    here = open_directory
+    image, authfile, ca_file = here / "store" / "app", here / "private" / "auth.json", here / "ca.pem"
+    layouts.write_layout(image, [layouts.add_manifest(image, [b"layer"])])
+    authfile.parent.mkdir()
+    for path in (authfile, ca_file):
+        path.write_text("{}")
+    hidden = {"auth.json": authfile, "layer": layer(here / "store")}.get(secret, here / secret)
+    hidden.chmod(0)
+    options = {"authfile": authfile, "images-store-dir": here / "store", "target": f"{ocipush_registry.host}/a:1"}
+    if secret == "ca.pem":
+        options["ca-file"] = ca_file
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, "push", *(f"--{name}={value}" for name, value in options.items()), "app"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
+    )
+    hidden.chmod(0o700)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    error, told_hint = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert words in error
+    assert told_hint.startswith("hint: ")
+    assert hint in told_hint
     assert (ocipush_registry.connections, ocipush_registry.requests) == (0, [])
