@@ -117,8 +117,13 @@ class _Cli(click.Group):
         except click.Abort:
             click.echo("interrupted", err=True)
             sys.exit(130)
-        except click.ClickException as exc:
+        except click.exceptions.NoArgsIsHelpError as exc:
             exc.show()
+            sys.exit(exc.exit_code)
+        except click.ClickException as exc:
+            context = exc.ctx if isinstance(exc, click.UsageError) else None
+            _say(f"error: {exc.format_message()}")
+            _say(f"hint: `{context.command_path if context else 'ocipush'} --help` shows the usage")
             sys.exit(exc.exit_code)
         except Exception as exc:  # noqa: BLE001 - the outermost frame: no traceback unless asked for
             _fail(exc, debug="--debug" in argv)

@@ -386,6 +386,29 @@ def test_bad_input_is_told_once_and_no_registry_hears_of_it(
     assert (ocipush_registry.connections, ocipush_registry.requests) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (["push"], "Missing argument 'IMAGE'", "`ocipush push --help`"),
+        (["image", "push", "app", "b"], "unexpected extra argument (b)", "`ocipush image push --help`"),
+        (["push", "--nope", "app"], "'--nope'", "`ocipush push --help`"),
+        (["frob"], "No such command 'frob'", "`ocipush --help`"),
+        (["push", "--tls-verify=maybe", "app"], "'maybe' is neither true nor false", "`ocipush push --help`"),
+        (["push", "--ref"], "'--ref' requires an argument", "--help`"),
+        (["login", "x", "-u", "a", "-p", "b", "--password-stdin"], "exclude each other", "`ocipush login --help`"),
+        (["login", "x", "-u", "", "-p", "b"], "must not be empty", "`ocipush login --help`"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_where_the_usage_is(words: list[str], error: str, hint: str) -> None:
+    done = CliRunner().invoke(cli, words, prog_name="ocipush")
+    assert (done.exit_code, done.stdout) == (2, "")
+    first, second = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert first.startswith("error: ")
+    assert error in first
+    assert second.startswith("hint: ")
+    assert hint in second
+
+
 # What belongs to somebody else. Root may read everything, so the push runs as nobody, in a process of its own that has
 # imported what it needs before it gives up its rights: nobody may not be allowed to read the sources either.
 AS_NOBODY = """
