@@ -10,14 +10,14 @@ import socket
 import ssl
 import time
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 import httpx
 
 from ._protocol import redact
-from ._retry import RETRIED_STATUSES, RetryPolicy, parse_retry_after
+from ._retry import RETRIED_STATUSES, RetryPolicy, may_pass, parse_retry_after
 from ._transport import FileBody
 from .errors import (
     ConnectFailedError,
@@ -71,13 +71,14 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, read whole. Header names are lower-case."""
+    """An HTTP answer, read whole. Header names are lower-case; ``attempts`` is how often the request was made for it."""
 
     method: str
     url: str
     status: int
     headers: Mapping[str, str]
     body: bytes
+    attempts: int = 1
 
 
 class Client:
@@ -194,30 +195,25 @@ class Client:
         attempt = 0
         while True:
             attempt += 1
-            failure: TransportError | None = None
-            answer: Answer | None = None
             try:
                 answer = await self.send(method, url, headers=headers, body=body, answer=self.timeouts.answer)
+            except TransportError as exc:
+                refused = isinstance(exc, ConnectFailedError) and exc.refused
+                delay = retry.delay(attempt) if may_pass(exc) and (retry_refused or not refused) else None
+                if delay is None:
+                    exc.attempts = attempt
+                    raise
+                reason = exc.message
+            else:
                 if answer.status not in RETRIED_STATUSES:
                     return answer
+                after = parse_retry_after(answer.headers.get("retry-after"), now=time.time())
+                delay = retry.delay(attempt, retry_after=after)
+                if delay is None:
+                    return replace(answer, attempts=attempt)
                 reason = f"answered {answer.status}"
-            except TLSVerificationError:
-                raise
-            except ConnectFailedError as exc:
-                if not exc.temporary or (exc.refused and not retry_refused):
-                    raise
-                failure, reason = exc, exc.message
-            except TransportError as exc:
-                failure, reason = exc, exc.message
-            after = parse_retry_after(answer.headers.get("retry-after"), now=time.time()) if answer else None
-            delay = retry.delay(attempt, retry_after=after)
-            if delay is None:
-                if failure is None and answer is not None:
-                    return answer
-                break
             on_retry(f"{method} {redact(url)}", reason, attempt + 1, delay)
             await anyio.sleep(delay)
-        raise failure or ConnectionLostError(f"{method} {redact(url)}: no answer")
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -252,5 +252,6 @@ class Repository:
         error = self._route.authorizer.explain(
             error_for(answer.method, answer.url, answer.status, answer.body, headers=answer.headers)
         )
+        error.attempts = answer.attempts
         error.retry_after = parse_retry_after(answer.headers.get("retry-after"), now=time.time())
         return error

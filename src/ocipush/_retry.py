@@ -8,7 +8,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from .errors import ConnectFailedError, TLSVerificationError, UnsafeLocationError
+
+if TYPE_CHECKING:
+    from .errors import TransportError
 
 RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -42,6 +47,13 @@ class RetryPolicy:
             return min(retry_after, self.cap)
         share = random.random() if jitter is None else jitter  # noqa: S311 - spreads clients out, hides nothing
         return min(self.cap, self.base * 2.0 ** min(attempt - 1, 62)) * share
+
+
+def may_pass(failure: TransportError) -> bool:
+    """Whether trying again can help: not where TLS fails, a name does not exist, or the registry names a bad address."""
+    if isinstance(failure, ConnectFailedError):
+        return failure.temporary
+    return not isinstance(failure, TLSVerificationError | UnsafeLocationError)
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:

@@ -13,17 +13,14 @@ import anyio
 
 from ._endpoint import LARGE
 from ._events import BlobProgress, BlobStarted
-from ._retry import RETRIED_STATUSES
+from ._retry import RETRIED_STATUSES, may_pass
 from ._transport import FileBody
 from .errors import (
     BlobCorruptError,
-    ConnectFailedError,
     OcipushError,
     RateLimitedError,
     RegistryError,
-    TLSVerificationError,
     TransportError,
-    UnsafeLocationError,
     UploadInvalidatedError,
 )
 
@@ -113,11 +110,10 @@ class Uploads:
 
     async def _delay(self, blob: Descriptor, attempt: int, failure: TransportError | RegistryError) -> float | None:
         """Seconds until this failure is worth another attempt at the blob, or None."""
+        if 1 < self._retry.attempts <= failure.attempts:
+            return None  # the request itself was made as often as it may be
         if isinstance(failure, TransportError):
-            hopeless = isinstance(failure, TLSVerificationError | UnsafeLocationError) or (
-                isinstance(failure, ConnectFailedError) and not failure.temporary
-            )
-            return None if hopeless else self._retry.delay(attempt)
+            return self._retry.delay(attempt) if may_pass(failure) else None
         if "DIGEST_INVALID" in failure.codes:
             if await self._layout.is_corrupt(blob):
                 where = self._layout.blob_path(blob)
