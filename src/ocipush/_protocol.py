@@ -214,13 +214,22 @@ def _is_denied(headers: Mapping[str, str]) -> bool:
 
 
 def error_for(
-    method: str, url: str, status: int, body: bytes, *, headers: Mapping[str, str] = _NO_HEADERS
+    method: str,
+    url: str,
+    status: int,
+    body: bytes,
+    *,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    anonymous: bool = False,
 ) -> RegistryError:
-    """The typed error for an answer that said no: by its (code, status), not by its status alone."""
+    """The typed error for an answer that said no: by its (code, status), not by its status alone.
+
+    ``anonymous``: no login was used, so a token that allows too little asks for one.
+    """
     failure = parse_failure(body)
     cls = next((_BY_CODE[code] for code in failure.codes if code in _BY_CODE), None)
     cls = cls or _BY_STATUS.get(status)
-    if status == 401 and _is_denied(headers):
+    if status == 401 and not anonymous and _is_denied(headers):
         cls = AuthorizationError
     elif status == 403 and _RATE_LIMIT.search(failure.detail):
         cls = RateLimitedError  # GHCR's secondary limit

@@ -249,8 +249,12 @@ class Repository:
         self._on_retry(what, reason, attempt, delay)
 
     def _error(self, answer: Answer) -> RegistryError:
-        error = self._route.authorizer.explain(
-            error_for(answer.method, answer.url, answer.status, answer.body, headers=answer.headers)
+        authorizer = self._route.authorizer
+        anonymous = authorizer.login is None
+        error = authorizer.explain(
+            error_for(
+                answer.method, answer.url, answer.status, answer.body, headers=answer.headers, anonymous=anonymous
+            )
         )
         error.attempts = answer.attempts
         error.retry_after = parse_retry_after(answer.headers.get("retry-after"), now=time.time())

@@ -155,7 +155,7 @@ def test_refused_login_is_told_without_its_password(
 
 def test_anonymous_token_that_may_not_push_asks_for_a_login(person: Person) -> None:
     with running(auth=BearerAuth({"user": "secret"}, anonymous=["pull"])) as registry:
-        check(person, person.push(registry.host), errors.AuthorizationError, "POST", "no login was found")
+        check(person, person.push(registry.host), errors.AuthenticationError, "POST", "no login was found")
 
 
 def test_user_who_may_only_write_can_push(person: Person) -> None:
