@@ -1,0 +1,142 @@
+"""What README.md and docs/ show is run as it stands, against the development registry, and they leave no name out."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from anyio.from_thread import start_blocking_portal
+from tests import layouts
+
+import ocipush
+from ocipush import errors
+from ocipush._cli import cli
+from ocipush.testing import BasicAuth, Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+HOSTS = ("registry.example", "registry.cn-shanghai.aliyuncs.com")
+PASSWORD = "correct horse"
+
+
+def blocks(language: str) -> list[object]:
+    found = [
+        (page, code)
+        for page, text in PAGES.items()
+        for code in re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        if not code.startswith("make ")  # CI runs make itself; test_examples.py runs the demo
+    ]
+    return [pytest.param(code, id=f"{page}-{number}") for number, (page, code) in enumerate(found)]
+
+
+class Place:
+    """The machine that the pages speak of: their store, login file and registry, each at a place of the test's."""
+
+    def __init__(self, home: Path, registry: Registry) -> None:
+        self.home = home
+        self.registry = registry
+        image = home / "images" / "alpine-3_18_0"
+        manifest = layouts.add_manifest(image, [b"a layer" * 1000, b"another"])
+        layouts.write_layout(
+            image, [manifest], ref=f"{HOSTS[1]}/tangxusc/alpine:3.18.0".replace(HOSTS[1], registry.host)
+        )
+        self.digest = manifest["digest"]
+        login = ocipush.Login("you", PASSWORD)
+        ocipush.save_login(registry.host, login, authfile=home / "auth.json")
+        # `ocipush` as the pages write it, with the default store where they say that it is.
+        command = home / "bin" / "ocipush"
+        command.parent.mkdir()
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ocipush --images-store-dir "{home}/images" "$@"\n')
+        command.chmod(0o755)
+        self.env = {
+            "PATH": f"{command.parent}:{os.defpath}",
+            "OCIPUSH_AUTHFILE": str(home / "auth.json"),
+            "PASSWORD": PASSWORD,
+        }
+
+    def localised(self, code: str) -> str:
+        for host in HOSTS:
+            code = code.replace(host, self.registry.host)
+        return code.replace("/var/lib/ar/images", str(self.home / "images"))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=self.env, cwd=self.home)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    auth = BasicAuth({"you": PASSWORD})
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(Registry(auth=auth)) as registry:
+        yield Place(tmp_path, registry)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs_as_written(place: Place, code: str) -> None:
+    done = place.run(sys.executable, "-W", "error", "-c", place.localised(code))
+    assert done.returncode == 0, done.stderr
+    pushes = "alpine-3_18_0" in code or "list_images" in code
+    if pushes and "ocipush.testing" not in code:
+        assert place.digest in {d for name in ("team", "tangxusc") for d in held(place, name)}
+        assert [request for request in place.registry.requests if request.status >= 500] == []
+
+
+@pytest.mark.parametrize("code", blocks("shell"))
+def test_shell_lines_run_as_written(place: Place, code: str) -> None:
+    done = place.run("bash", "-e", "-o", "pipefail", "-O", "expand_aliases", "-c", place.localised(code))
+    assert done.returncode == 0, done.stderr
+    if re.search(r"\bpush\b", code):
+        assert place.digest in done.stdout
+    if "alias" in code:
+        assert held(place, "tangxusc") == {place.digest}
+
+
+def held(place: Place, name: str) -> set[str]:
+    return set(place.registry.repository(f"{name}/alpine").tags.values())
+
+
+def test_every_command_of_make_that_a_page_names_exists() -> None:
+    pages = "\n".join([*PAGES.values(), (ROOT / "CONTRIBUTING.md").read_text()])
+    rules = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z]+)", pages, re.MULTILINE))
+    assert {"demo", "test"} <= named <= rules
+
+
+def test_links_lead_to_files() -> None:
+    for folder, pages in ((ROOT, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), (ROOT / "docs", ())):
+        for path in [folder / page for page in pages] or folder.glob("*.md"):
+            for link in re.findall(r"\]\(([^):]+)\)", path.read_text()):
+                assert (folder / link).exists(), f"{path.name}: {link}"
+
+
+def test_errors_page_names_every_error() -> None:
+    missing = [name for name in errors.__all__ if f"`{name}`" not in PAGES["errors.md"] and name != "OcipushError"]
+    assert missing == []
+
+
+def test_command_line_page_names_every_option() -> None:
+    context = click.Context(cli)
+    commands = [cli, *(cli.commands[name] for name in cli.list_commands(context))]
+    options = {option for command in commands for param in command.params for option in param.opts if option[0] == "-"}
+    assert {option for option in options if f"`{option}" not in PAGES["cli.md"]} == set()
+
+
+def test_library_page_names_every_option_event_and_outcome() -> None:
+    names = {*init_options(ocipush.Pusher), *init_options(ocipush.Pusher.push), *init_options(ocipush.Timeouts)}
+    names |= {"RetryPolicy", *init_options(ocipush.RetryPolicy), *ocipush.PushResult.__slots__}
+    names |= {kind.__name__ for kind in ocipush.Event.__args__}
+    names |= {"uploaded", "mounted", "exists", "joined", "foreign"}
+    assert {name for name in names if f"`{name}`" not in PAGES["library.md"]} == set()
+
+
+def init_options(function: Callable[..., object]) -> set[str]:
+    return set(inspect.signature(function).parameters) - {"self", "source"}
