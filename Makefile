@@ -37,7 +37,7 @@ types: $(VENV)/.installed
 
 unit: $(VENV)/.installed
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --quiet --numprocesses auto --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -50,7 +50,7 @@ others: $(VENV)/.installed
 		$$python -m venv $$home && \
 		$$home/bin/pip install --quiet --upgrade "pip>=25.1" && \
 		$$home/bin/pip install --quiet --editable ".[cli]" --group test && \
-		$$home/bin/python -m pytest --quiet tests/unit tests/integration || exit 1; \
+		$$home/bin/python -m pytest --quiet --numprocesses auto --dist worksteal tests/unit tests/integration || exit 1; \
 	done
 
 clean:
