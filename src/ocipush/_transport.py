@@ -1,62 +1,206 @@
-"""Request bodies that can be sent more than once: file slices and bytes.
+"""The fast httpx transport for direct connections: a free list of HTTP/1.1 connections per origin.
 
-May import: anyio, httpx.
+Files go from disk to socket without being copied (plain HTTP), or in large slices (TLS); httpx's own transport takes
+every byte through several Python objects. Only the ``connect`` part of httpx's time-outs is heeded: the caller watches
+the rest. Cookies are dropped.
+
+May import: _body, _connection, _socket, anyio, h11, httpx.
 """
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Self
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
+import anyio
+import h11
 import httpx
 
+from ._body import FileBody
+from ._connection import Connection
+from ._socket import connect
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable
 
-SLICE = 256 * 1024  # bytes read and sent at a time; larger slices measured no faster
+__all__ = ["FileBody", "Transport"]
+
+READ_AHEAD: Final = 64 * 1024  # bytes of an answer that are taken at once, if they are there
 
 
-class FileBody(httpx.AsyncByteStream):
-    """``length`` bytes of an open file from ``offset`` on, read anew by each iteration, never whole in memory.
+class _Origin:
+    """The connections to one scheme, host and port: so many at once, and those that wait for the next request."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, limit: int) -> None:
+        self.host = host
+        self.port = port
+        self.context = context
+        self.gate = anyio.Semaphore(limit, fast_acquire=True)
+        self.idle: deque[Connection] = deque()  # the last one used is the first one taken
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Sends requests over HTTP/1.1, on connections that it keeps.
+
+    A request that gets no byte of an answer on a kept connection is sent again on a fresh one, unless a part of a
+    large file went out: servers close idle connections at the very moment that one is used.
 
     Args:
-        descriptor: the file's descriptor, which the caller keeps open; its file position is not used.
-        on_sent: called with the number of bytes that were handed to the network since the last call.
+        context: for ``https``.
+        max_connections: to one origin at once; further requests wait.
+        idle_limit: seconds after which an unused connection is not used again.
     """
 
-    def __init__(
-        self, descriptor: int, *, offset: int = 0, length: int, on_sent: Callable[[int], None] | None = None
-    ) -> None:
-        self.descriptor = descriptor
-        self.offset = offset
-        self.length = length
-        self.on_sent = on_sent
+    def __init__(self, context: ssl.SSLContext, *, max_connections: int = 128, idle_limit: float = 30.0) -> None:
+        context.set_alpn_protocols(["http/1.1"])
+        self._context = context
+        self._max_connections = max_connections
+        self._idle_limit = idle_limit
+        self._origins: dict[tuple[str, str, int], _Origin] = {}
+        self._open: set[Connection] = set()
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pieces(self)
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; the answer's body is read as it is asked for."""
+        body = request.stream if isinstance(request.stream, FileBody) else await request.aread()
+        origin = self._origin(request.url)
+        try:
+            head = h11.Request(
+                method=request.method,
+                target=request.extensions.get("target", request.url.raw_path),
+                headers=request.headers.raw,
+            )
+        except h11.LocalProtocolError as exc:
+            raise httpx.LocalProtocolError(str(exc)) from exc
+        limit: float | None = request.extensions.get("timeout", {}).get("connect")
+        await origin.gate.acquire()
+        try:
+            connection, answer = await self._exchange(origin, head, body, limit)
+        except BaseException:
+            origin.gate.release()
+            raise
+
+        def done(reusable: bool) -> None:
+            self._put_away(origin, connection, reusable)
+
+        stream = _AnswerBody(connection, done)
+        stream.read_ahead()
+        return httpx.Response(
+            answer.status_code,
+            headers=[(name, value) for name, value in answer.headers.raw_items() if name.lower() != b"set-cookie"],
+            stream=stream,
+            extensions={"http_version": b"HTTP/" + answer.http_version, "reason_phrase": answer.reason},
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection, those in use too."""
+        for origin in self._origins.values():
+            origin.idle.clear()
+        while self._open:
+            self._open.pop().close()
+
+    def _origin(self, url: httpx.URL) -> _Origin:
+        if url.scheme not in {"http", "https"}:
+            raise httpx.UnsupportedProtocol(f"{url.scheme!r} is not http or https")
+        port = url.port or (443 if url.scheme == "https" else 80)
+        key = (url.scheme, url.host, port)
+        if (origin := self._origins.get(key)) is None:
+            host = url.raw_host.decode("ascii")
+            context = self._context if url.scheme == "https" else None
+            origin = self._origins[key] = _Origin(host, port, context, self._max_connections)
+        return origin
+
+    async def _exchange(
+        self, origin: _Origin, head: h11.Request, body: bytes | FileBody, limit: float | None
+    ) -> tuple[Connection, h11.Response]:
+        kept = self._take(origin)
+        if kept is not None:
+            try:
+                return kept, await self._guarded(kept, head, body)
+            except httpx.TransportError:
+                if not kept.may_resend:
+                    raise
+        fresh = await self._connect(origin, limit)
+        return fresh, await self._guarded(fresh, head, body)
+
+    async def _guarded(self, connection: Connection, head: h11.Request, body: bytes | FileBody) -> h11.Response:
+        try:
+            return await connection.exchange(head, body)
+        except BaseException:
+            self._close(connection)
+            raise
+
+    async def _connect(self, origin: _Origin, limit: float | None) -> Connection:
+        with anyio.move_on_after(limit):
+            connection = Connection(await connect(origin.host, origin.port, origin.context))
+            self._open.add(connection)
+            return connection
+        raise httpx.ConnectTimeout(f"no connection within {limit:g} s")
+
+    def _take(self, origin: _Origin) -> Connection | None:
+        """The connection that was put away last, if it can still be used."""
+        too_old = anyio.current_time() - self._idle_limit
+        while origin.idle:
+            connection = origin.idle.pop()
+            if connection.idle_since >= too_old and connection.is_alive():
+                return connection
+            self._close(connection)
+        return None
+
+    def _put_away(self, origin: _Origin, connection: Connection, reusable: bool) -> None:
+        origin.gate.release()
+        if not reusable or connection not in self._open:
+            self._close(connection)
+            return
+        now = connection.idle_since = anyio.current_time()
+        origin.idle.append(connection)
+        while origin.idle[0].idle_since < now - self._idle_limit:
+            self._close(origin.idle.popleft())
+
+    def _close(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        connection.close()
 
 
-class _Pieces:
-    """One way through a body. No generator: one that a cancelled request leaves behind would have to be closed."""
+class _AnswerBody(httpx.AsyncByteStream):
+    """An answer's body. ``done`` is told once whether the connection can be used again."""
 
-    def __init__(self, body: FileBody) -> None:
-        self._body = body
-        self._position = body.offset
-        self._given = 0
+    def __init__(self, connection: Connection, done: Callable[[bool], None]) -> None:
+        self._connection = connection
+        self._done: Callable[[bool], None] | None = done
+        self._ahead: list[bytes] = []
 
-    def __aiter__(self) -> Self:
-        return self
+    def read_ahead(self) -> None:
+        """Take what has come already: often all, and the connection is free for the next request at once."""
+        size = 0
+        try:
+            while size < READ_AHEAD and (piece := self._connection.read_now()) is not None:
+                if not piece:
+                    self._finish(self._connection.start_over())
+                    return
+                self._ahead.append(piece)
+                size += len(piece)
+        except httpx.TransportError:
+            return  # whoever reads on meets it again
 
-    async def __anext__(self) -> bytes:
-        body, left = self._body, self._body.offset + self._body.length - self._position
-        if self._given and body.on_sent is not None:
-            body.on_sent(self._given)
-        if not left:
-            raise StopAsyncIteration
-        piece = await anyio.to_thread.run_sync(os.pread, body.descriptor, min(SLICE, left), self._position)
-        if not piece:
-            raise EOFError(f"the file ends {left} bytes early")
-        self._given = len(piece)
-        self._position += len(piece)
-        return piece
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._ahead:
+            yield piece
+        self._ahead.clear()
+        try:
+            while self._done is not None and (piece := await self._connection.read()):
+                yield piece
+        except BaseException:
+            self._finish(False)
+            raise
+        if self._done is not None:
+            self._finish(self._connection.start_over())
+
+    async def aclose(self) -> None:
+        """Give up what is left."""
+        self._finish(False)
+
+    def _finish(self, reusable: bool) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(reusable)

@@ -4,7 +4,7 @@ import tempfile
 
 import pytest
 
-from ocipush._transport import SLICE, FileBody
+from ocipush._body import SLICE, FileBody
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,202 @@
+"""Servers that say exactly which bytes, for tests of the client's side: blocking sockets, one thread a connection."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import httpx
+import trustme
+
+from ocipush._transport import FileBody
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CA = trustme.CA()
+LOOPBACK = {False: "127.0.0.1", True: "::1"}
+
+
+def server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    CA.issue_cert("127.0.0.1", "::1", "localhost").configure_cert(context)
+    return context
+
+
+def client_context(*, trusted: bool = True) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if trusted:
+        CA.configure_trust(context)
+    return context
+
+
+class GoneError(Exception):
+    """The client closed the connection."""
+
+
+@dataclass
+class Link:
+    """One accepted connection, as a script sees it: `number` counts from 0."""
+
+    sock: socket.socket
+    number: int
+    seen: list[tuple[int, bytes, bytes]]
+    buffer: bytes = b""
+
+    def more(self) -> None:
+        data = self.sock.recv(1 << 20)
+        if not data:
+            raise GoneError
+        self.buffer += data
+
+    def head(self) -> bytes:
+        """The next request's head."""
+        while b"\r\n\r\n" not in self.buffer:
+            self.more()
+        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        return head
+
+    def request(self) -> tuple[bytes, bytes]:
+        """The next request: its head and its body, of which it says the length."""
+        head = self.head()
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        length = int(fields.get(b"content-length", b"0"))
+        while len(self.buffer) < length:
+            self.more()
+        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        self.seen.append((self.number, head, body))
+        return head, body
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def half_close(self) -> None:
+        """Say that nothing more comes, and leave the connection open."""
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Close with a reset, whatever was read or not."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+@dataclass
+class Peer:
+    """A listening server: where, and what it was asked, as (connection, head, body)."""
+
+    host: str
+    port: int
+    secure: bool
+    seen: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    accepted: int = 0
+    threads: list[threading.Thread] = field(default_factory=list)
+    live: set[socket.socket] = field(default_factory=set)
+
+    def settle(self) -> None:
+        """Wait until every connection made so far is accepted, and ended on both sides."""
+        with socket.create_connection((LOOPBACK[":" in self.host], self.port)) as last, contextlib.suppress(OSError):
+            last.shutdown(socket.SHUT_WR)
+            while last.recv(1024):
+                pass
+        for thread in self.threads:
+            thread.join()
+        self.threads.clear()
+
+    def url(self, path: str = "/") -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.secure else ''}://{host}:{self.port}{path}"
+
+
+def answering(*answers: bytes) -> Callable[[Link], None]:
+    """A script that answers each request of a connection with the next of `answers`, the last for ever."""
+
+    def script(link: Link) -> None:
+        turn = 0
+        while True:
+            link.request()
+            link.send(answers[min(turn, len(answers) - 1)])
+            turn += 1
+
+    return script
+
+
+def _run(
+    script: Callable[[Link], None], context: ssl.SSLContext | None, raw: socket.socket, peer: Peer, number: int
+) -> None:
+    sock = raw
+    try:
+        if context is not None:
+            sock = context.wrap_socket(raw, server_side=True)
+            peer.live.add(sock)
+        script(Link(sock, number, peer.seen))
+    except (OSError, GoneError):  # the client went away, or the test is over
+        pass
+    finally:
+        peer.live.difference_update({raw, sock})
+        sock.close()
+        raw.close()
+
+
+@contextlib.contextmanager
+def serve(script: Callable[[Link], None], *, secure: bool = False, host: str = "127.0.0.1") -> Generator[Peer]:
+    """Run `script` for each connection, in a thread of its own; it ends by closing the connection."""
+    context = server_context() if secure else None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, 0), family=family, backlog=128)
+    peer = Peer(host, listener.getsockname()[1], secure)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                raw, _ = listener.accept()
+                # Nagle's algorithm could hold an answer back until a reset drops it.
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                peer.accepted += 1
+                peer.live.add(raw)
+                thread = threading.Thread(target=_run, args=(script, context, raw, peer, peer.accepted - 1))
+                peer.threads.append(thread)
+                thread.start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    try:
+        yield peer
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join()
+        for sock in list(peer.live):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in peer.threads:
+            thread.join()
+
+
+async def ask(
+    transport: httpx.AsyncBaseTransport,
+    url: str,
+    body: bytes | FileBody | None = None,
+    *,
+    connect: float | None = None,
+) -> tuple[int, bytes]:
+    """One request as the library sends it, its answer read whole."""
+    length = body.length if isinstance(body, FileBody) else len(body or b"")
+    request = httpx.Request(
+        "GET" if body is None else "PUT",
+        url,
+        headers={"Host": httpx.URL(url).netloc.decode(), **({} if body is None else {"Content-Length": str(length)})},
+        stream=body if isinstance(body, FileBody) else httpx.ByteStream(body or b""),
+        extensions={"timeout": {"connect": connect}},
+    )
+    response = await transport.handle_async_request(request)
+    try:
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        return response.status_code, b"".join([piece async for piece in response.stream])
+    finally:
+        await response.aclose()
