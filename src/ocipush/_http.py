@@ -1,11 +1,13 @@
 """One HTTP client for all registries: TLS, time-outs, retries of what is safe to repeat, error mapping.
 
-May import: errors, _protocol, _retry, _transport, anyio, httpx. With ``_transport`` the only module that imports httpx.
+May import: errors, _protocol, _proxy, _retry, _transport, anyio, httpx. With ``_transport`` and its parts the only
+module that imports httpx.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import ssl
 import time
@@ -17,6 +19,7 @@ import anyio
 import httpx
 
 from ._protocol import redact
+from ._proxy import default_transport
 from ._retry import RETRIED_STATUSES, RetryPolicy, may_pass, parse_retry_after
 from ._transport import FileBody
 from .errors import (
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("ocipush")
 MAX_ANSWER: Final = 4 * 1024 * 1024
 MAX_ERROR: Final = 64 * 1024
+_TARGET: Final = re.compile(r"^https?://[^/?#]*(/[\x21\x22\x24-\x7e]*)$", re.IGNORECASE)
 # What OpenSSL says when the first bytes that come are no TLS record.
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 _CA_HINT: Final = "name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false"
@@ -88,18 +92,12 @@ class Client:
         self, *, verify: ssl.SSLContext, timeouts: Timeouts, user_agent: str, transport: httpx.AsyncBaseTransport | None
     ) -> None:
         self.timeouts = timeouts
-        self._client = httpx.AsyncClient(
-            verify=verify,
-            transport=transport,
-            timeout=httpx.Timeout(None, connect=timeouts.connect),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-            follow_redirects=False,
-            headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
-        )
+        self._transport = transport or default_transport(verify)
+        self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def send(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | FileBody = b"", answer: float | None
@@ -109,36 +107,21 @@ class Client:
         Raises:
             TransportError: no usable answer came.
         """
-        length = body.length if isinstance(body, FileBody) else len(body)
-        fields = dict(headers)
-        if method in {"POST", "PUT", "PATCH"}:
-            fields["Content-Length"] = str(length)  # never Transfer-Encoding: chunked, which some registries refuse
+        request = self._request(method, url, headers, body)
         stall, shown = self.timeouts.stall, redact(url)
-        self._client.cookies.clear()  # before the request is built, which would take them along
-        try:
-            request = self._client.build_request(
-                method, url, headers=fields, content=body if isinstance(body, bytes) else None
-            )
-        except (httpx.InvalidURL, ValueError) as exc:
-            raise UnsafeLocationError(
-                f"{method} {shown}: this address cannot be asked: {exc}",
-                hint="the registry, or a proxy in front of it, does not know its own address: look into its settings",
-                method=method,
-                url=shown,
-            ) from exc
-        if isinstance(body, FileBody):
-            request.stream = body
         started = anyio.current_time()
         with anyio.CancelScope() as scope:
             self._watch(scope, body, stall, answer, self.timeouts.connect)
             try:
-                response = await self._client.send(request, stream=True)
+                response = await self._transport.handle_async_request(request)
                 try:
                     content = await _read(response)
                 finally:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
             except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # the last two come through httpx as they are
+                if isinstance(exc, httpx.ProxyError | httpx.UnsupportedProtocol):
+                    raise _proxy_error(exc, method, shown) from exc
                 raise _transport_error(exc, method, shown) from exc
             _LOG.debug("%s %s: %d", method, shown, response.status_code)
             return Answer(method, url, response.status_code, dict(response.headers), content)
@@ -147,6 +130,36 @@ class Client:
             hint="the registry, or the way to it, is slow or stuck; timeouts= sets how long to wait",
             method=method,
             url=shown,
+        )
+
+    def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | FileBody) -> httpx.Request:
+        """A request as the transport takes it.
+
+        Nothing of httpx's client is used: it would keep cookies, take a login from the URL, and quote the path anew,
+        where an upload's Location must come back byte for byte.
+        """
+        try:
+            parsed = httpx.URL(url)
+            host = parsed.netloc.decode("ascii")
+        except (httpx.InvalidURL, ValueError) as exc:
+            shown = redact(url)
+            raise UnsafeLocationError(
+                f"{method} {shown}: this address cannot be asked: {exc}",
+                hint="the registry, or a proxy in front of it, does not know its own address: look into its settings",
+                method=method,
+                url=shown,
+            ) from exc
+        fields = {"Host": host, **self._headers, **headers}
+        if method in {"POST", "PUT", "PATCH"}:  # never Transfer-Encoding: chunked, which some registries refuse
+            fields["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
+        timeouts = {"connect": self.timeouts.connect, "read": None, "write": None, "pool": None}
+        target = _TARGET.search(url)
+        return httpx.Request(
+            method,
+            parsed,
+            headers=fields,
+            stream=body if isinstance(body, FileBody) else httpx.ByteStream(body),
+            extensions={"timeout": timeouts, **({"target": target[1].encode("ascii")} if target else {})},
         )
 
     def _watch(
@@ -227,6 +240,16 @@ async def _read(response: httpx.Response) -> bytes:
             if len(content) >= limit:
                 break
     return bytes(content[:limit])
+
+
+def _proxy_error(exc: httpx.ProxyError | httpx.UnsupportedProtocol, method: str, url: str) -> TransportError:
+    return ConnectFailedError(
+        f"{method} {url}: {exc}",
+        hint="check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY",
+        method=method,
+        url=url,
+        temporary=isinstance(exc, httpx.ProxyError) and not str(exc).startswith("407"),
+    )
 
 
 def _transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, method: str, url: str) -> TransportError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +30,7 @@ from ._upload import Uploads
 from .errors import RegistryError, TagImmutableError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Iterable
 
     from ._endpoint import Endpoint, Route
     from ._events import BlobOutcome, Event, OnEvent
@@ -164,10 +163,7 @@ class Push:
             outcomes[blob.digest] = outcome
             self.emit(BlobDone(self.id, blob.digest, blob.size, outcome))
 
-        with _one_cause():
-            async with anyio.create_task_group() as tasks:
-                for blob in in_sending_order(contents.blobs):
-                    tasks.start_soon(one, blob)
+        await _together(partial(one, blob) for blob in in_sending_order(contents.blobs))
         return tuple(BlobResult(b.digest, b.size, b.media_type, outcomes[b.digest]) for b in contents.blobs)
 
     async def _put(
@@ -189,10 +185,7 @@ class Push:
                 if repair == _REPAIRS or not missing:
                     raise
                 _LOG.info("the registry misses %d blobs that it was thought to hold; sending them", len(missing))
-                with _one_cause():
-                    async with anyio.create_task_group() as tasks:
-                        for blob in missing:
-                            tasks.start_soon(partial(uploads.ensure, blob, force=True))
+                await _together(partial(uploads.ensure, blob, force=True) for blob in missing)
         self.emit(ManifestDone(self.id, name, digest, size, "uploaded"))
 
     def _missing(self, failure: RegistryError, repository: Repository, contents: Contents) -> list[Descriptor]:
@@ -207,11 +200,20 @@ class Push:
         return named or candidates
 
 
-@contextmanager
-def _one_cause() -> Generator[None]:
-    """Raise one root cause instead of a task group's exception group; the others become notes."""
+async def _together(jobs: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """Run ``jobs`` at once. The first that fails ends the others, and is what is raised; theirs become its notes."""
+
+    async def run(job: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await job()
+        except BaseException:
+            tasks.cancel_scope.cancel()  # before one that waited for its place sends a request
+            raise
+
     try:
-        yield
+        async with anyio.create_task_group() as tasks:
+            for job in jobs:
+                tasks.start_soon(run, job)
     except BaseExceptionGroup as group:
         first, *others = _leaves(group)
         for other in others:

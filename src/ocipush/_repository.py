@@ -115,13 +115,16 @@ class Repository:
             return None
 
     async def has_blob(self, blob: Descriptor) -> bool:
-        """Whether the repository holds ``blob``."""
+        """Whether the repository holds ``blob``, as far as this login may know."""
         answer = await self._request("HEAD", f"{self._url}/blobs/{blob.digest}")
-        if answer.status == 200:
+        if answer.status == 200 and not is_html(answer.headers):
             return True
         if answer.status == 404:
             return False
-        raise self._error(answer)
+        error = self._error(answer)
+        if isinstance(error, AuthorizationError):
+            return False  # a login that may write only
+        raise error
 
     async def start_upload(self, blob: Descriptor, *, mount_from: str | None = None) -> str | None:
         """Open an upload session and give its Location (distribution-spec, "POST then PUT").

@@ -559,7 +559,6 @@ SILENCES = [
     ("after the request", {"plain": on(b"HEAD", fall_silent())}),
     ("after the status line", {"plain": on(b"POST", fall_silent(OK))}),
     ("in the body", {"plain": on(b"POST", fall_silent(OK + b"Content-Length: 9\r\n\r\n1"))}),
-    ("for ever about to answer", {"plain": on(b"POST", endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"))}),
     ("instead of TLS", {"plain": say(b""), "tls": fall_silent()}),
 ]  # fmt: skip
 
@@ -568,6 +567,11 @@ SILENCES = [
 def test_silence_ends_when_its_time_is_up(person: Person, scripts: dict[str, Any]) -> None:
     with scripted.ScriptedServer(**scripts) as server:
         check(person, person.push(server.host, timeouts=HASTY), errors.StalledError, server.host, "timeouts=")
+
+
+def test_registry_that_is_for_ever_about_to_answer_is_left(person: Person) -> None:
+    with scripted.ScriptedServer(plain=on(b"POST", endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"))) as server:
+        check(person, person.push(server.host), errors.ConnectionLostError, "without end", "address of a registry")
 
 
 @pytest.mark.parametrize("reads", [True, False], ids=["after the blob", "in mid-blob"])
