@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test servers lint types unit others clean
+.PHONY: demo test bench servers lint types unit others clean
 
 # Push an image from a store to a registry on this machine, and look at what arrived.
 demo: $(VENV)/.cli
@@ -24,6 +24,14 @@ $(VENV)/.installed: $(VENV)/.cli
 # Servers and clients that nobody here wrote. Without apt or root, the tests that need them say so and are skipped.
 servers:
 	@.ci/servers
+
+# Compare with other tools, as benchmarks/README.md says: all of it, or in small with QUICK=1. BENCH holds more options.
+bench: servers $(VENV)/.bench
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(BENCH)
+
+$(VENV)/.bench: $(VENV)/.cli
+	$(BIN)/pip install --quiet --group bench
+	touch $@
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
