@@ -1,10 +1,9 @@
-"""Basic and Bearer authentication of the development registry. May import: _server."""
+"""Basic and Bearer authentication of the development registry. May import: _answers, _server."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -12,10 +11,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ocipush.testing._server import Request, Response
+from ocipush.testing._answers import refusal, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from ocipush.testing._server import Request, Response
 
 Scope = tuple[str, str]
 """A repository, and ``pull`` or ``push``."""
@@ -41,14 +42,9 @@ def _may(permissions: Permissions, user: str, repository: str, action: str) -> b
     return any(action in actions.split(",") for actions in given)
 
 
-def _refusal(status: int, code: str, message: str, **headers: str) -> Response:
-    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
-    return Response(status, {"Content-Type": "application/json", **headers}, body)
-
-
 def unauthorized(challenge: str) -> Response:
     """Return a 401 with a challenge."""
-    return _refusal(401, "UNAUTHORIZED", "authentication required", **{"WWW-Authenticate": challenge})
+    return refusal(401, "UNAUTHORIZED", "authentication required", **{"WWW-Authenticate": challenge})
 
 
 @dataclass(slots=True)
@@ -67,7 +63,7 @@ class BasicAuth:
             return unauthorized(f'Basic realm="{self.realm}"')
         if all(_may(self.permissions, user, *scope) for scope in scopes):
             return None
-        return _refusal(403, "DENIED", "requested access to the resource is denied")
+        return refusal(403, "DENIED", "requested access to the resource is denied")
 
 
 @dataclass(slots=True)
@@ -117,8 +113,7 @@ class BearerAuth:
                     granted.add((name, action))
         token = secrets.token_urlsafe(24)
         self._tokens[token] = (self.clock() + self.lifetime, granted)
-        body = {"token": token, "access_token": token, "expires_in": self.lifetime}
-        return Response(200, {"Content-Type": "application/json"}, json.dumps(body).encode())
+        return reply({"token": token, "access_token": token, "expires_in": self.lifetime})
 
 
 def _spelt(scopes: Sequence[Scope]) -> str:

@@ -1,4 +1,4 @@
-"""The push side of the distribution specification. May import: _auth, _server, _storage, anyio."""
+"""The push side of the distribution specification. May import: _answers, _auth, _server, _storage, _uploads, anyio."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 from anyio.streams.tls import TLSStream
 
+from ocipush.testing._answers import refusal, reply
 from ocipush.testing._auth import BasicAuth, BearerAuth, Scope
 from ocipush.testing._server import BodyTooLargeError, Channel, Request, Response
-from ocipush.testing._storage import DIGEST, Repository, Storage, StoredManifest, Upload, digest_of
+from ocipush.testing._storage import DIGEST, NAME, Repository, Storage, StoredManifest, digest_of
+from ocipush.testing._uploads import UploadSessions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,16 +27,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     Intercept = Callable[[Request], Awaitable[Response | None]]
+    Answer = Callable[[Request, str, str], Awaitable[Response]]
 
-_NAME = r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _ROUTES = (
-    ("tags", re.compile(rf"/v2/{_NAME}/tags/list")),
-    ("upload", re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<item>[0-9a-f]{{32}})")),
-    ("uploads", re.compile(rf"/v2/{_NAME}/blobs/uploads/?")),
-    ("blob", re.compile(rf"/v2/{_NAME}/blobs/(?P<item>[^/]+)")),
-    ("manifest", re.compile(rf"/v2/{_NAME}/manifests/(?P<item>[^/]+)")),
-    ("referrers", re.compile(rf"/v2/{_NAME}/referrers/(?P<item>[^/]+)")),
+    ("tags", re.compile(rf"/v2/{NAME}/tags/list")),
+    ("upload", re.compile(rf"/v2/{NAME}/blobs/uploads/(?P<item>[0-9a-f]{{32}})")),
+    ("uploads", re.compile(rf"/v2/{NAME}/blobs/uploads/?")),
+    ("blob", re.compile(rf"/v2/{NAME}/blobs/(?P<item>[^/]+)")),
+    ("manifest", re.compile(rf"/v2/{NAME}/manifests/(?P<item>[^/]+)")),
+    ("referrers", re.compile(rf"/v2/{NAME}/referrers/(?P<item>[^/]+)")),
 )
 _MANIFEST_LIMIT = 4 * 1024 * 1024
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -54,15 +56,6 @@ class RecordedRequest:
     headers: dict[str, str] = field(repr=False)
     status: int = 0
     body_size: int = 0
-
-
-def _error(status: int, code: str, message: str, **headers: str) -> Response:
-    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
-    return Response(status, {"Content-Type": "application/json", **headers}, body)
-
-
-def _json(value: object, media_type: str = "application/json") -> Response:
-    return Response(200, {"Content-Type": media_type}, json.dumps(value).encode())
 
 
 class Registry:
@@ -102,6 +95,21 @@ class Registry:
         self._intercept = intercept
         self._address = (host, port)
         self._tasks: TaskGroup
+        uploads = UploadSessions(self._storage)
+        self._answers: dict[tuple[str, str], Answer] = {
+            ("POST", "uploads"): uploads.post,
+            ("GET", "upload"): uploads.get,
+            ("PATCH", "upload"): uploads.patch,
+            ("PUT", "upload"): uploads.put,
+            ("DELETE", "upload"): uploads.delete,
+            ("GET", "blob"): self._get_blob,
+            ("HEAD", "blob"): self._get_blob,
+            ("GET", "manifest"): self._get_manifest,
+            ("HEAD", "manifest"): self._get_manifest,
+            ("PUT", "manifest"): self._put_manifest,
+            ("GET", "tags"): self._get_tags,
+            ("GET", "referrers"): self._get_referrers,
+        }
 
     def repository(self, name: str) -> Repository:
         """Return what the registry holds under a name."""
@@ -161,7 +169,7 @@ class Registry:
         try:
             response = (await self._intercept(request) if self._intercept else None) or await self._route(request)
         except BodyTooLargeError:
-            response = _error(413, "SIZE_INVALID", "the manifest is over 4 MiB")
+            response = refusal(413, "SIZE_INVALID", "the manifest is over 4 MiB")
         record.status, record.body_size = response.status, request.body_size
         if response.headers.get("X-Unknown-Route") and record not in self.unexpected:
             self.unexpected.append(record)
@@ -175,59 +183,53 @@ class Registry:
                 name = found["name"]
                 action = "pull" if request.method in {"GET", "HEAD"} else "push"
                 scopes = [(name, action)]
-                if action == "push" and re.fullmatch(_NAME, source := request.query.get("from", "")):
+                if action == "push" and re.fullmatch(NAME, source := request.query.get("from", "")):
                     scopes.append((source, "pull"))
-                if refusal := self._refusal(request, scopes):
-                    return refusal
+                if refused := self._refused(request, scopes):
+                    return refused
                 await self._storage.open(name)
-                method = getattr(self, f"_{request.method.lower()}_{route}", None)
-                if method is None:
+                answer = self._answers.get((request.method, route))
+                if answer is None:
                     break
-                item = found.groupdict().get("item", "")
-                answer: Response = await method(request, name, item)
-                return answer
+                return await answer(request, name, found.groupdict().get("item", ""))
         if request.path == "/v2/" and request.method in {"GET", "HEAD"}:
-            return self._refusal(request, []) or _json({})
-        return _error(404, "UNSUPPORTED", "no such route", **{"X-Unknown-Route": "true"})
+            return self._refused(request, []) or reply({})
+        return refusal(404, "UNSUPPORTED", "no such route", **{"X-Unknown-Route": "true"})
 
-    def _refusal(self, request: Request, scopes: Sequence[Scope]) -> Response | None:
+    def _refused(self, request: Request, scopes: Sequence[Scope]) -> Response | None:
         return self._auth.check(request, scopes, self.url) if self._auth else None
 
     async def _get_tags(self, request: Request, name: str, _: str) -> Response:
         tags = [t for t in sorted(self.repository(name).tags) if t > request.query.get("last", "")]
         if re.fullmatch("[0-9]{1,9}", limit := request.query.get("n", "")):
             tags = tags[: int(limit)]
-        return _json({"name": name, "tags": tags})
+        return reply({"name": name, "tags": tags})
 
     async def _get_blob(self, _: Request, name: str, digest: str) -> Response:
         blob = self.repository(name).blobs.get(digest)
         if blob is None:
-            return _error(404, "BLOB_UNKNOWN", f"{digest} is not in {name}")
+            return refusal(404, "BLOB_UNKNOWN", f"{digest} is not in {name}")
         headers = {"Docker-Content-Digest": digest, "Content-Type": "application/octet-stream"}
         return Response(200, headers, blob)
-
-    _head_blob = _get_blob
 
     async def _get_manifest(self, _: Request, name: str, identifier: str) -> Response:
         repository = self.repository(name)
         digest = repository.tags.get(identifier, identifier)
         manifest = repository.manifests.get(digest)
         if manifest is None:
-            return _error(404, "MANIFEST_UNKNOWN", f"{identifier} is not in {name}")
+            return refusal(404, "MANIFEST_UNKNOWN", f"{identifier} is not in {name}")
         headers = {"Docker-Content-Digest": digest, "Content-Type": manifest.media_type}
         return Response(200, headers, manifest.raw)
-
-    _head_manifest = _get_manifest
 
     async def _put_manifest(self, request: Request, name: str, identifier: str) -> Response:
         repository = self.repository(name)
         raw = await request.read(_MANIFEST_LIMIT)
         by_digest = DIGEST.fullmatch(identifier) is not None
         if not by_digest and not _TAG.fullmatch(identifier):
-            return _error(400, "MANIFEST_INVALID", f"{identifier} is neither a tag nor a digest")
+            return refusal(400, "MANIFEST_INVALID", f"{identifier} is neither a tag nor a digest")
         digest = digest_of(raw, identifier.partition(":")[0] if by_digest else "sha256")
         if by_digest and digest != identifier:
-            return _error(400, "DIGEST_INVALID", f"the body's digest is {digest}")
+            return refusal(400, "DIGEST_INVALID", f"the body's digest is {digest}")
         media_type = request.headers.get("content-type", "")
         try:
             content = json.loads(raw)
@@ -235,11 +237,11 @@ class Registry:
             missing = _missing(content, repository)
             subject = str(content["subject"]["digest"]) if "subject" in content else None
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-            return _error(400, "MANIFEST_INVALID", "the body is not a manifest")
+            return refusal(400, "MANIFEST_INVALID", "the body is not a manifest")
         if not media_type or stated != media_type:
-            return _error(400, "MANIFEST_INVALID", "Content-Type is not the manifest's mediaType")
+            return refusal(400, "MANIFEST_INVALID", "Content-Type is not the manifest's mediaType")
         if missing:
-            return _error(404, "MANIFEST_BLOB_UNKNOWN", f"not in {name}: {', '.join(missing)}")
+            return refusal(404, "MANIFEST_BLOB_UNKNOWN", f"not in {name}: {', '.join(missing)}")
         manifest = StoredManifest(media_type, raw)
         await repository.put(digest, manifest, None if by_digest else identifier)
         location = f"/v2/{name}/manifests/{digest}"
@@ -259,58 +261,7 @@ class Registry:
             if wanted in {None, kind}:
                 entry = {"mediaType": manifest.media_type, "digest": digest}
                 found.append({**entry, "size": len(manifest.raw), "artifactType": kind})
-        return _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": found}, _INDEX)
-
-    async def _post_uploads(self, request: Request, name: str, _: str) -> Response:
-        repository = self.repository(name)
-        digest, source = request.query.get("mount", ""), request.query.get("from", "")
-        if DIGEST.fullmatch(digest) and re.fullmatch(_NAME, source):
-            other = await self._storage.open(source)
-            if digest in other.blobs:
-                await repository.mount(other, digest)
-                return _created(name, digest)
-        upload = await repository.start()
-        if "digest" in request.query:
-            return await self._put_upload(request, name, upload.id)
-        return _progress(202, name, upload)
-
-    async def _get_upload(self, _: Request, name: str, item: str) -> Response:
-        upload = self.repository(name).uploads.get(item)
-        return _progress(204, name, upload) if upload else _no_upload()
-
-    async def _delete_upload(self, _: Request, name: str, item: str) -> Response:
-        upload = self.repository(name).uploads.pop(item, None)
-        if upload is None:
-            return _no_upload()
-        await upload.discard()
-        return Response(204)
-
-    async def _patch_upload(self, request: Request, name: str, item: str) -> Response:
-        upload = self.repository(name).uploads.get(item)
-        if upload is None:
-            return _no_upload()
-        if not _in_order(request, upload):
-            return _progress(416, name, upload)
-        while piece := await request.receive():
-            await upload.write(piece)
-        return _progress(202, name, upload)
-
-    async def _put_upload(self, request: Request, name: str, item: str) -> Response:
-        repository = self.repository(name)
-        upload = repository.uploads.get(item)
-        if upload is None:
-            return _no_upload()
-        if not _in_order(request, upload):
-            return _progress(416, name, upload)
-        digest = request.query.get("digest", "")
-        while piece := await request.receive():
-            await upload.write(piece)
-        repository.uploads.pop(item, None)
-        if not DIGEST.fullmatch(digest) or not await upload.matches(digest):
-            await upload.discard()
-            return _error(400, "DIGEST_INVALID", f"the content's digest is not {digest}")
-        await repository.commit(upload, digest)
-        return _created(name, digest)
+        return reply({"schemaVersion": 2, "mediaType": _INDEX, "manifests": found}, _INDEX)
 
 
 def _missing(content: dict[str, Any], repository: Repository) -> list[str]:
@@ -318,28 +269,3 @@ def _missing(content: dict[str, Any], repository: Repository) -> list[str]:
     missing = [b["digest"] for b in blobs if b["digest"] not in repository.blobs and not b.get("urls")]
     children = [m["digest"] for m in content.get("manifests", ())]
     return missing + [d for d in children if d not in repository.manifests]
-
-
-def _in_order(request: Request, upload: Upload) -> bool:
-    stated = request.headers.get("content-range")
-    if stated is None:
-        return True
-    found = re.fullmatch(r"(?:bytes )?([0-9]{1,19})-([0-9]{1,19})", stated)
-    if found is None or int(found[1]) != upload.size:
-        return False
-    length = request.headers.get("content-length")
-    return length is None or int(found[2]) - int(found[1]) + 1 == int(length)
-
-
-def _no_upload() -> Response:
-    return _error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload session")
-
-
-def _progress(status: int, name: str, upload: Upload) -> Response:
-    headers = {"Location": f"/v2/{name}/blobs/uploads/{upload.id}"}
-    return Response(status, {**headers, "Range": f"0-{max(upload.size - 1, 0)}"})
-
-
-def _created(name: str, digest: str) -> Response:
-    location = f"/v2/{name}/blobs/{digest}"
-    return Response(201, {"Location": location, "Docker-Content-Digest": digest})

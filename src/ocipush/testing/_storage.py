@@ -15,6 +15,8 @@ from pathlib import Path
 
 from anyio import Lock, to_thread
 
+NAME = r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
+"""A repository's name, as a pattern with one group, ``name``."""
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
