@@ -18,11 +18,15 @@ import httpx
 
 from ._body import FileBody
 from ._connection import Connection
-from ._socket import connect
+from ._socket import connect as connect_socket
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from ._socket import Wire
+
+    Connect = Callable[[str, int, "ssl.SSLContext | None"], Awaitable[Wire]]
 
 __all__ = ["FileBody", "Transport"]
 
@@ -50,13 +54,23 @@ class Transport(httpx.AsyncBaseTransport):
         context: for ``https``.
         max_connections: to one origin at once; further requests wait.
         idle_limit: seconds after which an unused connection is not used again.
+        connect: makes a connection to a host and port, with TLS when it is given a context; tests bring a network
+            of their own.
     """
 
-    def __init__(self, context: ssl.SSLContext, *, max_connections: int = 128, idle_limit: float = 30.0) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        max_connections: int = 128,
+        idle_limit: float = 30.0,
+        connect: Connect = connect_socket,
+    ) -> None:
         context.set_alpn_protocols(["http/1.1"])
         self._context = context
         self._max_connections = max_connections
         self._idle_limit = idle_limit
+        self._connect_to = connect
         self._origins: dict[tuple[str, str, int], _Origin] = {}
         self._open: set[Connection] = set()
 
@@ -132,7 +146,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def _connect(self, origin: _Origin, limit: float | None) -> Connection:
         with anyio.move_on_after(limit):
-            connection = Connection(await connect(origin.host, origin.port, origin.context))
+            connection = Connection(await self._connect_to(origin.host, origin.port, origin.context))
             self._open.add(connection)
             return connection
         raise httpx.ConnectTimeout(f"no connection within {limit:g} s")
