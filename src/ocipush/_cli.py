@@ -32,6 +32,7 @@ _TAKES_VALUE: Final = frozenset(
         "--ca-file",
         "--target",
         "--ref",
+        "--allow-host",
         "--format",
         "--progress",
         "--username",
@@ -205,16 +206,27 @@ def image() -> None:
 @click.argument("name", metavar="IMAGE")
 @click.option("--target", metavar="REF", help="Where to push to  [default: the recorded reference]")
 @click.option("--ref", metavar="REF", help="Which image of a layout with several.")
+@click.option("--allow-host", multiple=True, metavar="HOST", help="Where the registry may send uploads and logins to.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "none"]), default="auto")
 @_tls
 @_format
 @_global
-def push(name: str, target: str | None, ref: str | None, progress: Mode, tls_verify: bool, form: str) -> None:
+def push(
+    name: str,
+    target: str | None,
+    ref: str | None,
+    allow_host: tuple[str, ...],
+    progress: Mode,
+    tls_verify: bool,
+    form: str,
+) -> None:
     """Push IMAGE."""
     import anyio
 
     _start_logging()
     options = _given(store="images_store_dir", authfile="authfile", ca_file="ca_file")
+    if allow_host:
+        options["allow_hosts"] = allow_host
     with make_progress("none" if _set("quiet") else progress, sys.stderr) as on_event:
         call = partial(ocipush.push, name, target=target, ref=ref, tls_verify=tls_verify, on_event=on_event, **options)
         result = anyio.run(call)

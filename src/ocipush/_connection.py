@@ -51,6 +51,11 @@ class Connection:
         self.may_resend = True
         self.idle_since = 0.0
 
+    @property
+    def address(self) -> str:
+        """The other side's address."""
+        return self._wire.address
+
     async def exchange(self, request: h11.Request, body: bytes | FileBody) -> h11.Response:
         """Send a request and read the head of its answer.
 

@@ -1,6 +1,6 @@
 """A registry as one login sees it, shared by all pushes to it: its scheme, its challenge, what it can do and what it holds.
 
-May import: errors, _reference, _retry, _credentials, _http, _auth, _events, anyio.
+May import: errors, _addresses, _reference, _retry, _credentials, _http, _auth, _events, anyio.
 """
 
 from __future__ import annotations
@@ -8,18 +8,19 @@ from __future__ import annotations
 import copy
 import ipaddress
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
+from ._addresses import Guard
 from ._auth import Authorizer
 from ._http import is_refused_or_plain
 from ._reference import DOCKER_HUB, is_loopback, split_port
 from .errors import ConnectFailedError, RegistryError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from ._credentials import Login
     from ._events import BlobOutcome
@@ -33,13 +34,14 @@ LARGE: Final = 1024 * 1024  # bytes from which sending a blob again costs more t
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a registry is reached: ``scheme://host[:port]``, and what answers its challenge.
+    """How a registry is reached: ``scheme://host[:port]``, what answers its challenge, and where it may point to.
 
     ``proven`` is False while it is being found out: a refused connection is then no reason to wait and try again.
     """
 
     base: str
     authorizer: Authorizer
+    guard: Guard
     proven: bool = True
 
 
@@ -61,6 +63,7 @@ class Endpoint:
         tls_verify: False allows plain HTTP to any host (rules.md, 3).
         concurrency: how many small blobs are sent at once.
         large_concurrency: how many blobs of 1 MiB and more are sent at once, beside the small ones.
+        allow_hosts: where else the registry may point to, whatever their addresses.
 
     Attributes:
         mounts_itself: whether a mount from the repository itself was answered 201 for a blob that was there.
@@ -69,12 +72,20 @@ class Endpoint:
     """
 
     def __init__(
-        self, registry: str, login: Login | None, *, tls_verify: bool, concurrency: int = 32, large_concurrency: int = 4
+        self,
+        registry: str,
+        login: Login | None,
+        *,
+        tls_verify: bool,
+        concurrency: int = 32,
+        large_concurrency: int = 4,
+        allow_hosts: Collection[str] = (),
     ) -> None:
         self._registry = registry
         self._host = "registry-1.docker.io" if registry == DOCKER_HUB else registry
         self._login = login
         self._tls_verify = tls_verify
+        self._allow_hosts = allow_hosts
         self._lock = anyio.Lock()
         self._route: Route | None = None
         self._small = anyio.CapacityLimiter(concurrency)
@@ -156,16 +167,16 @@ class Endpoint:
 
     async def _find_out(self, question: Ask[T], warn: Callable[[str], None]) -> T:
         authorizer = Authorizer(self._login, tls_verify=self._tls_verify)
-        secure = Route(f"https://{self._host}", authorizer, proven=False)
+        secure = self._new_route("https", authorizer)
         try:
             answer = await question(secure)
         except RegistryError:
-            self._route = Route(secure.base, authorizer)  # it answered, so TLS works: never plain HTTP from now on
+            self._route = replace(secure, proven=True)  # it answered, so TLS works: never plain HTTP from now on
             raise
         except ConnectFailedError as exc:
             if not is_refused_or_plain(exc) or not await self._may_be_plain():
                 raise
-            plain = Route(f"http://{self._host}", authorizer, proven=False)
+            plain = self._new_route("http", authorizer)
             try:
                 answer = await question(plain)
             except RegistryError:
@@ -173,11 +184,16 @@ class Endpoint:
                 raise
             self._settle_for_plain_http(plain, warn)
         else:
-            self._route = Route(secure.base, authorizer)
+            self._route = replace(secure, proven=True)
         return answer
 
+    def _new_route(self, scheme: str, authorizer: Authorizer) -> Route:
+        base = f"{scheme}://{self._host}"
+        guard = Guard(base, allow_hosts=self._allow_hosts, plain_http=not self._tls_verify)
+        return Route(base, authorizer, guard, proven=False)
+
     def _settle_for_plain_http(self, plain: Route, warn: Callable[[str], None]) -> None:
-        self._route = Route(plain.base, plain.authorizer)
+        self._route = replace(plain, proven=True)
         warn(f"{self._host} does not speak TLS: using plain HTTP")
         if self._login is not None:
             warn(f"the login for {self._host} goes over plain HTTP, readable to the network")

@@ -1,11 +1,12 @@
 """One HTTP client for all registries: TLS, time-outs, retries of what is safe to repeat, error mapping.
 
-May import: errors, _protocol, _proxy, _retry, _transport, anyio, httpx. With ``_transport`` and its parts the only
+May import: errors, _addresses, _protocol, _proxy, _retry, _transport, anyio, httpx. With ``_transport`` and its parts the only
 module that imports httpx.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import socket
@@ -13,7 +14,8 @@ import ssl
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import anyio
 import httpx
@@ -33,6 +35,8 @@ from .errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+
+    from ._addresses import Guard
 
 _LOG = logging.getLogger("ocipush")
 MAX_ANSWER: Final = 4 * 1024 * 1024
@@ -94,6 +98,13 @@ class Client:
         self.timeouts = timeouts
         self._transport = transport or default_transport(verify)
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._guard: Guard | None = None
+
+    def guarded(self, guard: Guard) -> Self:
+        """The same client, on the same connections, for one registry: it goes elsewhere only where ``guard`` allows it."""
+        client = copy.copy(self)
+        client._guard = guard
+        return client
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -106,8 +117,14 @@ class Client:
 
         Raises:
             TransportError: no usable answer came.
+            UnsafeLocationError: the registry has no business pointing there.
         """
         request = self._request(method, url, headers, body)
+        guard = self._guard
+        own = guard is not None and guard.is_own(url)
+        if guard is not None and not own:
+            guard.check(url)
+            request.extensions["admit"] = partial(guard.admit, url)
         stall, shown = self.timeouts.stall, redact(url)
         started = anyio.current_time()
         with anyio.CancelScope() as scope:
@@ -123,6 +140,8 @@ class Client:
                 if isinstance(exc, httpx.ProxyError | httpx.UnsupportedProtocol):
                     raise _proxy_error(exc, method, shown) from exc
                 raise _transport_error(exc, method, shown) from exc
+            if guard is not None and own and (address := response.extensions.get("address")):
+                guard.note(address)
             _LOG.debug("%s %s: %d", method, shown, response.status_code)
             return Answer(method, url, response.status_code, dict(response.headers), content)
         raise StalledError(
@@ -154,12 +173,13 @@ class Client:
             fields["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
         timeouts = {"connect": self.timeouts.connect, "read": None, "write": None, "pool": None}
         target = _TARGET.search(url)
+        extensions: dict[str, Any] = {"timeout": timeouts, **({"target": target[1].encode("ascii")} if target else {})}
         return httpx.Request(
             method,
             parsed,
             headers=fields,
             stream=body if isinstance(body, FileBody) else httpx.ByteStream(body),
-            extensions={"timeout": timeouts, **({"target": target[1].encode("ascii")} if target else {})},
+            extensions=extensions,
         )
 
     def _watch(

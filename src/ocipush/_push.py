@@ -85,7 +85,7 @@ class Push:
 
     def _repository(self, route: Route, name: str) -> Repository:
         return Repository(
-            self._client,
+            self._client.guarded(route.guard),
             route,
             name=name,
             refused_mounts=self._endpoint.refused_mounts,

@@ -26,7 +26,7 @@ from ._version import __version__
 from .errors import OcipushError, PusherClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ._events import OnEvent, PushResult
 
@@ -45,6 +45,8 @@ class Pusher:
         retry: how often requests and blobs are tried.
         concurrency: how many small blobs are sent to one registry at once, over all pushes.
         large_concurrency: how many blobs of 1 MiB and more, beside them. Memory is about 256 KiB for each blob.
+        allow_hosts: ``host`` or ``host:port`` that a registry may send uploads and logins to though its address is more
+            private than the registry's own.
         transport: an httpx transport of your own.
         user_agent: put before ``ocipush/x.y``.
     """
@@ -62,6 +64,7 @@ class Pusher:
         retry: RetryPolicy | None = None,
         concurrency: int = 32,
         large_concurrency: int = 4,
+        allow_hosts: Collection[str] = (),
         transport: Any = None,
         user_agent: str | None = None,
     ) -> None:
@@ -75,6 +78,7 @@ class Pusher:
         self._retry = retry or RetryPolicy()
         self._concurrency = concurrency
         self._large_concurrency = large_concurrency
+        self._allow_hosts = (allow_hosts,) if isinstance(allow_hosts, str) else tuple(allow_hosts)
         self._transport = transport
         self._user_agent = f"{user_agent} ocipush/{__version__}" if user_agent else f"ocipush/{__version__}"
         self._clients: dict[bool, Client] = {}
@@ -152,7 +156,9 @@ class Pusher:
         """
         self._check_open()
         host = Reference.parse(f"{strip_white_space(registry)}/login").registry
-        endpoint = Endpoint(host, login or await self._login(host), tls_verify=self._tls_verify)
+        endpoint = Endpoint(
+            host, login or await self._login(host), tls_verify=self._tls_verify, allow_hosts=self._allow_hosts
+        )
         client = self._client(self._tls_verify)
         push = Push(client, endpoint, on_event=None, retry=self._retry, include_foreign=False)
         await push.check_login()
@@ -209,6 +215,7 @@ class Pusher:
             tls_verify=tls_verify,
             concurrency=self._concurrency,
             large_concurrency=self._large_concurrency,
+            allow_hosts=self._allow_hosts,
         )
         return self._endpoints.setdefault((registry, tls_verify, login), endpoint)
 
@@ -231,6 +238,7 @@ async def push(
     retry: RetryPolicy | None = None,
     concurrency: int = 32,
     large_concurrency: int = 4,
+    allow_hosts: Collection[str] = (),
     transport: Any = None,
     user_agent: str | None = None,
 ) -> PushResult:
@@ -246,6 +254,7 @@ async def push(
         retry=retry,
         concurrency=concurrency,
         large_concurrency=large_concurrency,
+        allow_hosts=allow_hosts,
         transport=transport,
         user_agent=user_agent,
     ) as pusher:

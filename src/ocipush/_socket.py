@@ -20,7 +20,9 @@ import anyio
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    Admit = Callable[[Sequence[str]], Sequence[str]]
 
 RECEIVE: Final = 64 * 1024  # bytes taken from a socket at a time
 SENDFILE: Final = 1024 * 1024  # bytes given to one sendfile call: a fast peer must not hold up the event loop
@@ -31,6 +33,8 @@ _SENDFILE: Final[Callable[[int, int, int, int], int] | None] = getattr(os, "send
 
 class Wire:
     """A connected TCP socket. ``put`` and ``receive_now`` never wait; ``readable`` and ``writable`` do nothing else."""
+
+    address = ""  # the other side's, once it is connected
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -174,23 +178,29 @@ class TLSWire(Wire):
             self._incoming.write(data) if data else self._incoming.write_eof()
 
 
-async def connect(host: str, port: int, context: ssl.SSLContext | None) -> Wire:
+async def connect(host: str, port: int, context: ssl.SSLContext | None, admit: Admit | None) -> Wire:
     """Connect to the first address of ``host`` that answers, and shake hands when ``context`` is given.
+
+    ``admit`` is given the addresses of ``host``, and says which of them may be connected to, or raises.
 
     Raises:
         httpx.ConnectError: from the OSError or ssl.SSLError that says why.
     """
     try:
-        sock = await _connect_any(await _resolve(host, port))
+        addresses = await _resolve(host, port)
+        if admit is not None:
+            admitted = admit([one[1][0] for one in addresses])
+            addresses = [one for one in addresses if one[1][0] in admitted]
+        sock = await _connect_any(addresses)
     except OSError as exc:
         raise httpx.ConnectError(exc.strerror or str(exc)) from exc
     except ValueError as exc:  # no host name
         raise httpx.ConnectError(str(exc)) from exc
-    if context is None:
-        return Wire(sock)
     try:
-        wire = TLSWire(sock, context, host.rstrip("."))
-        await wire.handshake()
+        wire = Wire(sock) if context is None else TLSWire(sock, context, host.rstrip("."))
+        wire.address = sock.getpeername()[0]
+        if isinstance(wire, TLSWire):
+            await wire.handshake()
     except (OSError, ValueError) as exc:  # a ValueError: no name that TLS could check
         sock.close()
         raise httpx.ConnectError(str(exc)) from exc

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from ._socket import Wire
+    from ._socket import Admit, Wire
 
-    Connect = Callable[[str, int, "ssl.SSLContext | None"], Awaitable[Wire]]
+    Connect = Callable[[str, int, "ssl.SSLContext | None", "Admit | None"], Awaitable[Wire]]
 
 __all__ = ["FileBody", "Transport"]
 
@@ -49,6 +49,9 @@ class Transport(httpx.AsyncBaseTransport):
 
     A request that gets no byte of an answer on a kept connection is sent again on a fresh one, unless a part of a
     large file went out: servers close idle connections at the very moment that one is used.
+
+    A request's extension ``admit`` is asked which addresses it may connect to, and whether a kept connection's is one
+    of them; the answer's extension ``address`` says where it came from.
 
     Args:
         context: for ``https``.
@@ -89,7 +92,7 @@ class Transport(httpx.AsyncBaseTransport):
         limit: float | None = request.extensions.get("timeout", {}).get("connect")
         await origin.gate.acquire()
         try:
-            connection, answer = await self._exchange(origin, head, body, limit)
+            connection, answer = await self._exchange(origin, head, body, limit, request.extensions.get("admit"))
         except BaseException:
             origin.gate.release()
             raise
@@ -103,7 +106,11 @@ class Transport(httpx.AsyncBaseTransport):
             answer.status_code,
             headers=[(name, value) for name, value in answer.headers.raw_items() if name.lower() != b"set-cookie"],
             stream=stream,
-            extensions={"http_version": b"HTTP/" + answer.http_version, "reason_phrase": answer.reason},
+            extensions={
+                "http_version": b"HTTP/" + answer.http_version,
+                "reason_phrase": answer.reason,
+                "address": connection.address,
+            },
         )
 
     async def aclose(self) -> None:
@@ -125,16 +132,18 @@ class Transport(httpx.AsyncBaseTransport):
         return origin
 
     async def _exchange(
-        self, origin: _Origin, head: h11.Request, body: bytes | FileBody, limit: float | None
+        self, origin: _Origin, head: h11.Request, body: bytes | FileBody, limit: float | None, admit: Admit | None
     ) -> tuple[Connection, h11.Response]:
         kept = self._take(origin)
         if kept is not None:
+            if admit is not None:
+                self._check(kept, admit)
             try:
                 return kept, await self._guarded(kept, head, body)
             except httpx.TransportError:
                 if not kept.may_resend:
                     raise
-        fresh = await self._connect(origin, limit)
+        fresh = await self._connect(origin, limit, admit)
         return fresh, await self._guarded(fresh, head, body)
 
     async def _guarded(self, connection: Connection, head: h11.Request, body: bytes | FileBody) -> h11.Response:
@@ -144,9 +153,16 @@ class Transport(httpx.AsyncBaseTransport):
             self._close(connection)
             raise
 
-    async def _connect(self, origin: _Origin, limit: float | None) -> Connection:
+    def _check(self, kept: Connection, admit: Admit) -> None:
+        try:
+            admit([kept.address])
+        except BaseException:
+            self._close(kept)
+            raise
+
+    async def _connect(self, origin: _Origin, limit: float | None, admit: Admit | None) -> Connection:
         with anyio.move_on_after(limit):
-            connection = Connection(await self._connect_to(origin.host, origin.port, origin.context))
+            connection = Connection(await self._connect_to(origin.host, origin.port, origin.context, admit))
             self._open.add(connection)
             return connection
         raise httpx.ConnectTimeout(f"no connection within {limit:g} s")
