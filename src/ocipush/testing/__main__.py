@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ocipush.testing import BasicAuth, BearerAuth, Registry
+from ocipush.testing import DIALECTS, BasicAuth, BearerAuth, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,8 @@ def parse(argv: Sequence[str] | None = None) -> Registry:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5000, help="0: any free one; the address is printed")
     parser.add_argument("--storage", metavar="DIR", help="directory to keep images in (default: memory)")
+    parser.add_argument("--dialect", choices=DIALECTS, default="spec", help="the registry to behave like")
+    parser.add_argument("--repository", action="append", default=[], help="one that exists (where no push makes one)")
     parser.add_argument("--auth", choices=["basic", "bearer"], default="basic", help="how --user has to log in")
     parser.add_argument("--user")
     parser.add_argument("--password")
@@ -41,7 +43,15 @@ def parse(argv: Sequence[str] | None = None) -> Registry:
     auth = None
     if options.user is not None:
         auth = {"basic": BasicAuth, "bearer": BearerAuth}[options.auth]({options.user: options.password})
-    return Registry(auth=auth, ssl_context=context, storage=options.storage, host=options.host, port=options.port)
+    return Registry(
+        dialect=options.dialect,
+        repositories=options.repository,
+        auth=auth,
+        ssl_context=context,
+        storage=options.storage,
+        host=options.host,
+        port=options.port,
+    )
 
 
 async def serve(registry: Registry) -> None:

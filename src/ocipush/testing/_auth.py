@@ -1,4 +1,4 @@
-"""Basic and Bearer authentication of the development registry. May import: _answers, _server."""
+"""Basic and Bearer authentication of the development registry. May import: _answers, _dialects, _server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ocipush.testing._answers import refusal, reply
+from ocipush.testing._dialects import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Scope = tuple[str, str]
 """A repository, and ``pull`` or ``push``."""
+_EVERYTHING: set[Scope] = {("*", "*")}  # what a token for a registry's one scope allows
 Permissions = Mapping[str, Mapping[str, str]]
 """What users may do, e.g. ``{"reader": {"team/*": "pull"}}``; a user who is not named may do everything."""
 
@@ -80,6 +82,7 @@ class BearerAuth:
     clock: Callable[[], float] = time.time
     service: str = "ocipush"
     permissions: Permissions = field(default_factory=dict[str, Mapping[str, str]])
+    dialect: Dialect = field(default=Dialect(), init=False, repr=False)  # its registry's
     _tokens: dict[str, tuple[float, set[Scope]]] = field(
         default_factory=dict[str, tuple[float, set[Scope]]], repr=False
     )
@@ -89,11 +92,11 @@ class BearerAuth:
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
         expires, granted = self._tokens.get(value, (0.0, set[Scope]()))
         known = scheme.lower() == "bearer" and value in self._tokens and self.clock() < expires
-        if known and granted.issuperset(scopes):
+        if known and (granted.issuperset(scopes) or granted == _EVERYTHING):
             return None
-        challenge = f'Bearer realm="{base}/token",service="{self.service}"'
+        challenge = f'Bearer realm="{base}/token",service="{self.dialect.token_service or self.service}"'
         if scopes:
-            challenge += f',scope="{_spelt(scopes)}"'
+            challenge += f',scope="{self.dialect.challenge_scope or _spelt(scopes)}"'
         if known:
             challenge += ',error="insufficient_scope"'
         return unauthorized(challenge)
@@ -105,6 +108,9 @@ class BearerAuth:
             return unauthorized(f'Basic realm="{self.service}"')
         granted: set[Scope] = set()
         for scope in " ".join(scopes).split():
+            if scope == self.dialect.challenge_scope:
+                granted = set(_EVERYTHING)
+                break
             kind, _, rest = scope.partition(":")
             name, _, actions = rest.rpartition(":")
             for action in actions.split(","):
@@ -113,7 +119,8 @@ class BearerAuth:
                     granted.add((name, action))
         token = secrets.token_urlsafe(24)
         self._tokens[token] = (self.clock() + self.lifetime, granted)
-        return reply({"token": token, "access_token": token, "expires_in": self.lifetime})
+        found = {"token": token, "access_token": token, "expires_in": self.lifetime}
+        return reply({name: found[name] for name in self.dialect.token_fields})
 
 
 def _spelt(scopes: Sequence[Scope]) -> str:

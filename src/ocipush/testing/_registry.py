@@ -1,15 +1,17 @@
-"""The push side of the distribution specification. May import: _answers, _auth, _server, _storage, _uploads, anyio."""
+"""The development registry: routes, and what each request was.
+
+May import: _answers, _auth, _dialects, _front, _manifests, _server, _storage, _uploads, anyio.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
@@ -17,8 +19,11 @@ from anyio.streams.tls import TLSStream
 
 from ocipush.testing._answers import refusal, reply
 from ocipush.testing._auth import BasicAuth, BearerAuth, Scope
+from ocipush.testing._dialects import DIALECTS, Dialect
+from ocipush.testing._front import dress, turned_away
+from ocipush.testing._manifests import Manifests
 from ocipush.testing._server import BodyTooLargeError, Channel, Request, Response
-from ocipush.testing._storage import DIGEST, NAME, Repository, Storage, StoredManifest, digest_of
+from ocipush.testing._storage import NAME, Repository, Storage
 from ocipush.testing._uploads import UploadSessions
 
 if TYPE_CHECKING:
@@ -29,17 +34,14 @@ if TYPE_CHECKING:
     Intercept = Callable[[Request], Awaitable[Response | None]]
     Answer = Callable[[Request, str, str], Awaitable[Response]]
 
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _ROUTES = (
     ("tags", re.compile(rf"/v2/{NAME}/tags/list")),
-    ("upload", re.compile(rf"/v2/{NAME}/blobs/uploads/(?P<item>[0-9a-f]{{32}})")),
     ("uploads", re.compile(rf"/v2/{NAME}/blobs/uploads/?")),
     ("blob", re.compile(rf"/v2/{NAME}/blobs/(?P<item>[^/]+)")),
     ("manifest", re.compile(rf"/v2/{NAME}/manifests/(?P<item>[^/]+)")),
     ("referrers", re.compile(rf"/v2/{NAME}/referrers/(?P<item>[^/]+)")),
 )
-_MANIFEST_LIMIT = 4 * 1024 * 1024
-_INDEX = "application/vnd.oci.image.index.v1+json"
+_SESSION = "(?P<item>[0-9a-f]{32})"
 
 
 class UnexpectedRequestError(AssertionError):
@@ -48,7 +50,7 @@ class UnexpectedRequestError(AssertionError):
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """One request, and the status it was answered with (0 while under way)."""
+    """One request, the status it was answered with (0 while under way), and what a strict registry says against it."""
 
     method: str
     path: str
@@ -56,6 +58,7 @@ class RecordedRequest:
     headers: dict[str, str] = field(repr=False)
     status: int = 0
     body_size: int = 0
+    complaint: str = ""
 
 
 class Registry:
@@ -70,6 +73,8 @@ class Registry:
     def __init__(
         self,
         *,
+        dialect: str | Dialect = "spec",
+        repositories: Sequence[str] = (),
         auth: BasicAuth | BearerAuth | None = None,
         ssl_context: ssl.SSLContext | None = None,
         storage: str | PathLike[str] | None = None,
@@ -79,7 +84,11 @@ class Registry:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        """`allowed` holds patterns such as ``"PUT /v2/*/manifests/*"``, for a strict registry.
+        """`dialect` is how it behaves, by name (`DIALECTS`) or as made.
+
+        `repositories` exist from the start, for a dialect that makes none on push.
+
+        `allowed` holds patterns such as ``"PUT /v2/*/manifests/*"``, for a strict registry.
 
         `intercept` sees each request, once it is recorded, and may answer it instead of the registry.
         """
@@ -95,7 +104,14 @@ class Registry:
         self._intercept = intercept
         self._address = (host, port)
         self._tasks: TaskGroup
-        uploads = UploadSessions(self._storage)
+        self._repositories = frozenset(repositories)
+        self._dialect = DIALECTS[dialect] if isinstance(dialect, str) else dialect
+        if isinstance(auth, BearerAuth):
+            auth.dialect = self._dialect
+        sessions = self._dialect.session_path.format(name=NAME) + _SESSION
+        self._routes = (("upload", re.compile(sessions)), *_ROUTES)
+        uploads = UploadSessions(self._storage, self._dialect, self._base)
+        manifests = Manifests(self._storage, self._dialect)
         self._answers: dict[tuple[str, str], Answer] = {
             ("POST", "uploads"): uploads.post,
             ("GET", "upload"): uploads.get,
@@ -104,11 +120,11 @@ class Registry:
             ("DELETE", "upload"): uploads.delete,
             ("GET", "blob"): self._get_blob,
             ("HEAD", "blob"): self._get_blob,
-            ("GET", "manifest"): self._get_manifest,
-            ("HEAD", "manifest"): self._get_manifest,
-            ("PUT", "manifest"): self._put_manifest,
-            ("GET", "tags"): self._get_tags,
-            ("GET", "referrers"): self._get_referrers,
+            ("GET", "manifest"): manifests.get,
+            ("HEAD", "manifest"): manifests.get,
+            ("PUT", "manifest"): manifests.put,
+            ("GET", "tags"): manifests.tags,
+            ("GET", "referrers"): manifests.referrers,
         }
 
     def repository(self, name: str) -> Repository:
@@ -145,7 +161,7 @@ class Registry:
             with anyio.CancelScope(shield=True):
                 await self._listener.aclose()
         if self._strict and self.unexpected and error is None:
-            seen = ", ".join(f"{r.method} {r.path} ({r.status})" for r in self.unexpected)
+            seen = ", ".join(f"{r.method} {r.path} ({r.status}): {r.complaint}" for r in self.unexpected)
             raise UnexpectedRequestError(f"unexpected requests: {seen}")
 
     async def _connected(self, stream: ByteStream) -> None:
@@ -165,27 +181,34 @@ class Registry:
         self.requests.append(record)
         line = f"{request.method} {request.path}"
         if not any(fnmatchcase(line, pattern) for pattern in self._allowed):
-            self.unexpected.append(record)
+            request.complaints.append("it is not allowed")
         try:
-            response = (await self._intercept(request) if self._intercept else None) or await self._route(request)
+            response = (await self._intercept(request) if self._intercept else None) or await self._answer(request)
         except BodyTooLargeError:
             response = refusal(413, "SIZE_INVALID", "the manifest is over 4 MiB")
+        dress(response, self._dialect)
         record.status, record.body_size = response.status, request.body_size
-        if response.headers.get("X-Unknown-Route") and record not in self.unexpected:
+        if request.complaints:
+            record.complaint = "; ".join(request.complaints)
             self.unexpected.append(record)
         return response
+
+    async def _answer(self, request: Request) -> Response:
+        return turned_away(request, self._dialect) or await self._route(request)
 
     async def _route(self, request: Request) -> Response:
         if isinstance(self._auth, BearerAuth) and request.path == "/token":
             return self._auth.issue(request, request.scopes)
-        for route, pattern in _ROUTES:
+        for route, pattern in self._routes:
             if found := pattern.fullmatch(request.path):
                 name = found["name"]
                 action = "pull" if request.method in {"GET", "HEAD"} else "push"
                 scopes = [(name, action)]
                 if action == "push" and re.fullmatch(NAME, source := request.query.get("from", "")):
                     scopes.append((source, "pull"))
-                if refused := self._refused(request, scopes):
+                if request.method == "DELETE" and self._dialect.delete_scope:
+                    scopes.append((name, "delete"))
+                if refused := self._refused(request, scopes) or self._unknown(name):
                     return refused
                 await self._storage.open(name)
                 answer = self._answers.get((request.method, route))
@@ -194,16 +217,21 @@ class Registry:
                 return await answer(request, name, found.groupdict().get("item", ""))
         if request.path == "/v2/" and request.method in {"GET", "HEAD"}:
             return self._refused(request, []) or reply({})
-        return refusal(404, "UNSUPPORTED", "no such route", **{"X-Unknown-Route": "true"})
+        request.complaints.append("there is no such route")
+        return refusal(404, "UNSUPPORTED", "no such route")
 
     def _refused(self, request: Request, scopes: Sequence[Scope]) -> Response | None:
         return self._auth.check(request, scopes, self.url) if self._auth else None
 
-    async def _get_tags(self, request: Request, name: str, _: str) -> Response:
-        tags = [t for t in sorted(self.repository(name).tags) if t > request.query.get("last", "")]
-        if re.fullmatch("[0-9]{1,9}", limit := request.query.get("n", "")):
-            tags = tags[: int(limit)]
-        return reply({"name": name, "tags": tags})
+    def _unknown(self, name: str) -> Response | None:
+        """Return the refusal of a repository that does not exist, where a push makes none."""
+        code = self._dialect.unknown_repository
+        if code == "made" or name in self._repositories:
+            return None
+        return refusal(404 if code == "NAME_UNKNOWN" else 403, code, f"{name} does not exist")
+
+    def _base(self, request: Request) -> str:
+        return f"{'https' if self._ssl else 'http'}://{request.headers.get('host', self.host)}"
 
     async def _get_blob(self, _: Request, name: str, digest: str) -> Response:
         blob = self.repository(name).blobs.get(digest)
@@ -211,61 +239,3 @@ class Registry:
             return refusal(404, "BLOB_UNKNOWN", f"{digest} is not in {name}")
         headers = {"Docker-Content-Digest": digest, "Content-Type": "application/octet-stream"}
         return Response(200, headers, blob)
-
-    async def _get_manifest(self, _: Request, name: str, identifier: str) -> Response:
-        repository = self.repository(name)
-        digest = repository.tags.get(identifier, identifier)
-        manifest = repository.manifests.get(digest)
-        if manifest is None:
-            return refusal(404, "MANIFEST_UNKNOWN", f"{identifier} is not in {name}")
-        headers = {"Docker-Content-Digest": digest, "Content-Type": manifest.media_type}
-        return Response(200, headers, manifest.raw)
-
-    async def _put_manifest(self, request: Request, name: str, identifier: str) -> Response:
-        repository = self.repository(name)
-        raw = await request.read(_MANIFEST_LIMIT)
-        by_digest = DIGEST.fullmatch(identifier) is not None
-        if not by_digest and not _TAG.fullmatch(identifier):
-            return refusal(400, "MANIFEST_INVALID", f"{identifier} is neither a tag nor a digest")
-        digest = digest_of(raw, identifier.partition(":")[0] if by_digest else "sha256")
-        if by_digest and digest != identifier:
-            return refusal(400, "DIGEST_INVALID", f"the body's digest is {digest}")
-        media_type = request.headers.get("content-type", "")
-        try:
-            content = json.loads(raw)
-            stated = content.get("mediaType", media_type)
-            missing = _missing(content, repository)
-            subject = str(content["subject"]["digest"]) if "subject" in content else None
-        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-            return refusal(400, "MANIFEST_INVALID", "the body is not a manifest")
-        if not media_type or stated != media_type:
-            return refusal(400, "MANIFEST_INVALID", "Content-Type is not the manifest's mediaType")
-        if missing:
-            return refusal(404, "MANIFEST_BLOB_UNKNOWN", f"not in {name}: {', '.join(missing)}")
-        manifest = StoredManifest(media_type, raw)
-        await repository.put(digest, manifest, None if by_digest else identifier)
-        location = f"/v2/{name}/manifests/{digest}"
-        headers = {"Location": location, "Docker-Content-Digest": digest}
-        if subject and DIGEST.fullmatch(subject):
-            headers["OCI-Subject"] = subject
-        return Response(201, headers)
-
-    async def _get_referrers(self, request: Request, name: str, subject: str) -> Response:
-        wanted = request.query.get("artifactType")
-        found: list[dict[str, Any]] = []
-        for digest, manifest in self.repository(name).manifests.items():
-            content = json.loads(manifest.raw)
-            if content.get("subject", {}).get("digest") != subject:
-                continue
-            kind = content.get("artifactType") or content.get("config", {}).get("mediaType")
-            if wanted in {None, kind}:
-                entry = {"mediaType": manifest.media_type, "digest": digest}
-                found.append({**entry, "size": len(manifest.raw), "artifactType": kind})
-        return reply({"schemaVersion": 2, "mediaType": _INDEX, "manifests": found}, _INDEX)
-
-
-def _missing(content: dict[str, Any], repository: Repository) -> list[str]:
-    blobs = [*content.get("layers", ()), *([content["config"]] if "config" in content else ())]
-    missing = [b["digest"] for b in blobs if b["digest"] not in repository.blobs and not b.get("urls")]
-    children = [m["digest"] for m in content.get("manifests", ())]
-    return missing + [d for d in children if d not in repository.manifests]

@@ -35,7 +35,8 @@ class Request:
     """A request whose body is read as it arrives."""
 
     def __init__(self, head: h11.Request, channel: Channel) -> None:
-        target = urlsplit(head.target.decode("ascii"))
+        self.target: str = head.target.decode("ascii")
+        target = urlsplit(self.target)
         self.method: str = head.method.decode("ascii")
         self.path: str = unquote(target.path)
         query = parse_qs(target.query, keep_blank_values=True)
@@ -43,7 +44,15 @@ class Request:
         self.scopes: list[str] = query.get("scope", [])  # the one parameter that may come several times
         self.headers: dict[str, str] = {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers}
         self.body_size: int = 0
+        self.complaints: list[str] = []  # what a strict registry has to say of it
         self._channel = channel
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body; None when its end is not told beforehand."""
+        if "transfer-encoding" in self.headers:
+            return None
+        return int(self.headers.get("content-length", "0"))
 
     async def receive(self) -> bytes:
         """Return the next piece of the body, empty at its end."""
@@ -101,8 +110,8 @@ class Channel:
             await self._refuse()
             return False
         response = await handler(request)
-        # An unread body would be taken for the next request.
-        unread = self._http.their_state is h11.SEND_BODY
+        # An unread body would be taken for the next request; one that is not worth reading ends the connection.
+        unread = self._http.their_state is h11.SEND_BODY and response.headers.get("Connection") != "close"
         if unread and not self._http.they_are_waiting_for_100_continue:
             while await request.receive():
                 pass

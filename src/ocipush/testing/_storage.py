@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anyio import Lock, to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from hashlib import _Hash
+
+    Mark = tuple[int, _Hash]
 
 NAME = r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
 """A repository's name, as a pattern with one group, ``name``."""
@@ -34,14 +42,27 @@ class StoredManifest:
 
 
 class Upload:
-    """An upload session: bytes so far, in memory or in a file."""
+    """An upload session: bytes so far, in memory or in a file; `chunks` has the sizes of the bodies that came whole."""
 
     def __init__(self, path: Path | None) -> None:
         self.id: str = secrets.token_hex(16)
         self.size: int = 0
         self.path: Path | None = path / self.id if path else None
         self.data: bytearray = bytearray()
+        self.chunks: list[int] = []
         self._sha256 = hashlib.sha256()
+
+    def mark(self) -> Mark:
+        """Return a point to come back to."""
+        return self.size, self._sha256.copy()
+
+    async def return_to(self, mark: Mark) -> None:
+        """Forget what arrived since."""
+        self.size, self._sha256 = mark[0], mark[1].copy()
+        if self.path:
+            await to_thread.run_sync(os.truncate, self.path, self.size)
+        else:
+            del self.data[self.size :]
 
     async def write(self, piece: bytes) -> None:
         """Append `piece`."""
@@ -110,8 +131,14 @@ class Repository:
         self.uploads[upload.id] = upload
         return upload
 
+    async def drop(self, upload: Upload) -> None:
+        """Give an upload session up."""
+        self.uploads.pop(upload.id, None)
+        await upload.discard()
+
     async def commit(self, upload: Upload, digest: str) -> None:
         """Turn an upload into a blob."""
+        self.uploads.pop(upload.id, None)
         if self.path and upload.path:
             self.blobs[digest] = await to_thread.run_sync(upload.path.rename, self.path / "_blobs" / digest)
         else:
@@ -124,11 +151,10 @@ class Repository:
             blob = await to_thread.run_sync(_link_blocking, blob, self.path / "_blobs" / digest)
         self.blobs[digest] = blob
 
-    async def put(self, digest: str, manifest: StoredManifest, tag: str | None) -> None:
-        """Keep a manifest, and the tag that names it."""
+    async def put(self, digest: str, manifest: StoredManifest, tags: Iterable[str]) -> None:
+        """Keep a manifest, and the tags that name it."""
         self.manifests[digest] = manifest
-        if tag:
-            self.tags[tag] = digest
+        self.tags.update(dict.fromkeys(tags, digest))
         if self.path:
             async with self._writing:
                 types = {d: m.media_type for d, m in self.manifests.items()}
@@ -155,6 +181,10 @@ class Storage:
         self._directory = directory
         self._repositories: dict[str, Repository] = {}
         self._loading = threading.Lock()
+
+    def holder(self, digest: str) -> Repository | None:
+        """Return an opened repository that holds a blob."""
+        return next((one for one in self._repositories.values() if digest in one.blobs), None)
 
     async def open(self, name: str) -> Repository:
         """Return a repository, read in a worker thread when first asked for."""
