@@ -62,6 +62,9 @@ class Place:
             "PATH": f"{command.parent}:{os.defpath}",
             "OCIPUSH_AUTHFILE": str(home / "auth.json"),
             "PASSWORD": PASSWORD,
+            "PYTHONPATH": str(
+                Path(ocipush.__file__).parents[1]
+            ),  # the library under test, wherever another is installed
         }
 
     def localised(self, code: str) -> str:
