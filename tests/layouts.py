@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def add_blob(
@@ -38,3 +39,28 @@ def write_layout(layout: Path, manifests: list[dict[str, Any]], *, ref: str | No
     layout.mkdir(parents=True, exist_ok=True)
     (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}))
+
+
+def add_index(layout: Path, manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
+    return add_blob(layout, json.dumps(document).encode(), INDEX)
+
+
+def contents(layout: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The blobs, and the manifests and indexes, that a layout's ``index.json`` leads to, by digest."""
+    blobs: dict[str, bytes] = {}
+    documents: dict[str, bytes] = {}
+
+    def take(descriptor: dict[str, Any]) -> None:
+        raw = (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
+        if descriptor["mediaType"] not in {MANIFEST, INDEX}:
+            blobs[descriptor["digest"]] = raw
+            return
+        documents[descriptor["digest"]] = raw
+        document = json.loads(raw)
+        for child in (*document.get("manifests", ()), *document.get("layers", ()), document.get("config")):
+            take(child) if child else None
+
+    for root in json.loads((layout / "index.json").read_bytes())["manifests"]:
+        take(root)
+    return blobs, documents

@@ -1,0 +1,141 @@
+"""Every push scenario ends with exactly the image in every registry's dialect, and without a request that it forbids."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from tests import layouts
+
+import ocipush
+from ocipush.testing import DIALECTS, BearerAuth, Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+REPOSITORIES = ("team/app", "team/other")
+LAYERS = [b"first" * 400, b"second" * 500, b"third" * 600]
+LARGE = bytes(range(256)) * (3 * 1024 * 4)  # 3 MiB
+
+
+@dataclass
+class Push:
+    """Pushes layouts to one registry, and remembers what each repository should then hold."""
+
+    registry: Registry
+    pusher: ocipush.Pusher
+    directory: Path
+    blobs: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    documents: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def layout(self, name: str, layers: list[bytes], config: bytes = b"{}") -> Path:
+        layout = self.directory / name
+        layouts.write_layout(layout, [layouts.add_manifest(layout, layers, config)])
+        return layout
+
+    async def __call__(self, layout: Path, repository: str = "team/app", tag: str = "1") -> ocipush.PushResult:
+        result = await self.pusher.push(layout, target=f"{self.registry.host}/{repository}:{tag}")
+        blobs, documents = layouts.contents(layout)
+        self.blobs.setdefault(repository, {}).update(blobs)
+        self.documents.setdefault(repository, {}).update(documents)
+        self.tags.setdefault(repository, {})[tag] = result.digest
+        return result
+
+    def check(self) -> None:
+        for name in REPOSITORIES:
+            held = self.registry.repository(name)
+            assert held.blobs == self.blobs.get(name, {})
+            assert {digest: one.raw for digest, one in held.manifests.items()} == self.documents.get(name, {})
+            assert held.tags == self.tags.get(name, {})
+            assert held.uploads == {}
+        assert [(one.method, one.path, one.complaint) for one in self.registry.unexpected] == []
+
+
+async def fresh_image(push: Push) -> None:
+    result = await push(push.layout("app", LAYERS))
+    assert [blob.outcome for blob in result.blobs] == ["uploaded"] * 4
+
+
+async def unchanged_image(push: Push) -> None:
+    layout = push.layout("app", LAYERS)
+    await push(layout)
+    asked = len(push.registry.requests)
+    assert (await push(layout)).unchanged
+    assert {request.method for request in push.registry.requests[asked:]} <= {"HEAD", "GET"}
+
+
+async def one_changed_layer(push: Push) -> None:
+    await push(push.layout("old", LAYERS))
+    result = await push(push.layout("new", [*LAYERS[:2], b"changed" * 700], b'{"changed":1}'))
+    assert sorted(blob.outcome for blob in result.blobs) == ["exists", "exists", "uploaded", "uploaded"]
+
+
+async def index_with_children(push: Push) -> None:
+    layout = push.directory / "many"
+    children = [layouts.add_manifest(layout, [*LAYERS[:2], extra], extra) for extra in (b"amd64", b"arm64", b"s390x")]
+    layouts.write_layout(layout, [layouts.add_index(layout, children)])
+    await push(layout)
+
+
+async def second_repository(push: Push) -> None:
+    layout = push.layout("app", LAYERS)
+    await push(layout)
+    result = await push(layout, "team/other")
+    assert {blob.outcome for blob in result.blobs} in ({"mounted"}, {"uploaded"})
+
+
+async def duplicate_layers(push: Push) -> None:
+    await push(push.layout("twice", [LAYERS[0], LAYERS[1], LAYERS[0]]))
+
+
+async def empty_layer(push: Push) -> None:
+    await push(push.layout("hollow", [LAYERS[0], b""]))
+
+
+async def large_layer(push: Push) -> None:
+    await push(push.layout("large", [LAYERS[0], LARGE]))
+
+
+async def several_at_once(push: Push) -> None:
+    images = [push.layout(f"image-{n}", [*LAYERS, b"%d" % n], b'{"n":%d}' % n) for n in range(4)]
+    async with anyio.create_task_group() as tasks:
+        for n, image in enumerate(images):
+            tasks.start_soon(push, image, REPOSITORIES[n % 2], f"{n}")
+
+
+Scenario = Callable[[Push], Awaitable[None]]
+SCENARIOS: list[Scenario] = [
+    fresh_image,
+    unchanged_image,
+    one_changed_layer,
+    index_with_children,
+    second_repository,
+    duplicate_layers,
+    empty_layer,
+    large_layer,
+    several_at_once,
+]
+
+
+CASES = [
+    pytest.param(name, scenario, id=f"{name}-{scenario.__name__}")
+    for name, dialect in DIALECTS.items()
+    for scenario in SCENARIOS
+    if dialect.put_body and not (dialect.max_body and scenario is large_layer)  # those need chunks
+]
+
+
+@pytest.mark.parametrize(("dialect", "scenario"), CASES)
+async def test_registry_holds_exactly_what_was_pushed(dialect: str, scenario: Scenario, tmp_path: Path) -> None:
+    auth = BearerAuth({"user": "secret"})
+    async with Registry(dialect=dialect, repositories=REPOSITORIES, auth=auth, strict=True) as registry:
+        login = {registry.host: ocipush.Login("user", "secret")}
+        async with ocipush.Pusher(credentials=login, authfile=tmp_path / "none") as pusher:
+            push = Push(registry, pusher, tmp_path)
+            await scenario(push)
+        push.check()
