@@ -66,6 +66,11 @@ class Authorizer:
                 self._tokens[scope] = (token, end)
             return f"Bearer {token}"
 
+    @property
+    def service(self) -> str | None:
+        """The token service's name for this registry, once it has challenged."""
+        return self._challenge.parameters.get("service") if self._challenge else None
+
     def held(self, scope: str) -> str | None:
         """The Authorization value at hand, without a request for a new one."""
         if self._challenge is not None and self._challenge.scheme == "basic":

@@ -1,6 +1,6 @@
 """A registry as one login sees it, shared by all pushes to it: its scheme, its challenge, what it can do and what it holds.
 
-May import: errors, _addresses, _reference, _retry, _credentials, _http, _auth, _events, anyio.
+May import: errors, _addresses, _reference, _session, _pace, _retry, _credentials, _http, _auth, _events, anyio.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import anyio
 from ._addresses import Guard
 from ._auth import Authorizer
 from ._http import is_refused_or_plain
+from ._pace import Pace
 from ._reference import DOCKER_HUB, is_loopback, split_port
+from ._session import Limits
 from .errors import ConnectFailedError, RegistryError, TransportError
 
 if TYPE_CHECKING:
@@ -46,6 +48,21 @@ class Route:
 
 
 @dataclass(slots=True)
+class Learned:
+    """What a registry turned out to support, for the life of a ``Pusher``.
+
+    Attributes:
+        mounts_itself: a mount from the repository itself was answered 201 for a blob that was there.
+        refused_mounts: (repository, from) for which a mount was refused.
+        limits: of request bodies.
+    """
+
+    mounts_itself: bool = False
+    refused_mounts: set[tuple[str, str]] = field(default_factory=set)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(slots=True)
 class _Flight:
     """A blob that some push is sending now."""
 
@@ -66,8 +83,8 @@ class Endpoint:
         allow_hosts: where else the registry may point to, whatever their addresses.
 
     Attributes:
-        mounts_itself: whether a mount from the repository itself was answered 201 for a blob that was there.
-        refused_mounts: (repository, from) for which a mount was refused.
+        pace: how fast it takes requests.
+        learned: what it turned out to support.
         holds: digests that each repository is known to hold.
     """
 
@@ -88,11 +105,9 @@ class Endpoint:
         self._allow_hosts = allow_hosts
         self._lock = anyio.Lock()
         self._route: Route | None = None
-        self._small = anyio.CapacityLimiter(concurrency)
-        self._large = anyio.CapacityLimiter(large_concurrency)
         self._flights: dict[tuple[str, str], _Flight] = {}
-        self.mounts_itself = False
-        self.refused_mounts: set[tuple[str, str]] = set()
+        self.pace = Pace(concurrency, large_concurrency)
+        self.learned = Learned()
         self.holds: dict[str, set[str]] = {}
 
     @property
@@ -101,13 +116,13 @@ class Endpoint:
         return self._registry == DOCKER_HUB
 
     def gate(self, size: int) -> anyio.CapacityLimiter:
-        """What a blob of ``size`` bytes waits at: a few large ones fill the line, many small ones hide its latency."""
-        return self._large if size >= LARGE else self._small
+        """Where a blob of ``size`` bytes waits for its turn."""
+        return self.pace.large if size >= LARGE else self.pace.small
 
     def mount_source(self, repository: str, digest: str) -> str | None:
         """Another repository that holds ``digest``, and that it may be mounted from."""
         for name, held in self.holds.items():
-            if name != repository and digest in held and (repository, name) not in self.refused_mounts:
+            if name != repository and digest in held and (repository, name) not in self.learned.refused_mounts:
                 return name
         return None
 
@@ -151,7 +166,7 @@ class Endpoint:
         """
         if self._route is None:
             async with self._lock:
-                attempt = 0
+                attempt, started = 0, anyio.current_time()
                 while self._route is None:
                     attempt += 1
                     try:
@@ -159,7 +174,7 @@ class Endpoint:
                     except ConnectFailedError as exc:
                         delay = retry.delay(attempt)
                         if delay is None or not exc.refused:
-                            exc.attempts = attempt
+                            exc.attempts, exc.seconds = attempt, anyio.current_time() - started
                             raise
                         on_retry(self._host, exc.message, attempt + 1, delay)
                         await anyio.sleep(delay)

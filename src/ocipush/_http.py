@@ -1,7 +1,7 @@
 """One HTTP client for all registries: TLS, time-outs, retries of what is safe to repeat, error mapping.
 
-May import: errors, _addresses, _protocol, _proxy, _retry, _transport, anyio, httpx. With ``_transport`` and its parts the only
-module that imports httpx.
+May import: errors, _addresses, _pace, _protocol, _proxy, _retry, _transport, anyio, httpx. With ``_transport`` and its
+parts the only module that imports httpx.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import anyio
 import httpx
 
-from ._protocol import redact
+from ._protocol import is_rate_limit, redact
 from ._proxy import default_transport
 from ._retry import RETRIED_STATUSES, RetryPolicy, may_pass, parse_retry_after
 from ._transport import FileBody
@@ -37,10 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
     from ._addresses import Guard
+    from ._pace import Pace
 
 _LOG = logging.getLogger("ocipush")
 MAX_ANSWER: Final = 4 * 1024 * 1024
 MAX_ERROR: Final = 64 * 1024
+_WORDS: Final = 4096  # bytes of an error's body that are searched for a rate limit
+_STEP: Final = 16 * 1024  # bytes of a body that must go within the stall time-out: fewer is a standstill
 _TARGET: Final = re.compile(r"^https?://[^/?#]*(/[\x21\x22\x24-\x7e]*)$", re.IGNORECASE)
 # What OpenSSL says when the first bytes that come are no TLS record.
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
@@ -59,7 +62,7 @@ class Timeouts:
 
     Attributes:
         connect: until the connection, TLS included, stands.
-        stall: without a byte of the body being taken.
+        stall: until the next 16 KiB of the body, or its end, are taken.
         answer: from the last byte of the request to the whole answer.
         commit: the same for the request that ends a blob, which the registry may have to copy and hash;
             None: ``answer`` and a second for each 10 MiB.
@@ -79,7 +82,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, read whole. Header names are lower-case; ``attempts`` is how often the request was made for it."""
+    """An HTTP answer, read whole. Header names are lower-case.
+
+    ``attempts`` is how often the request was made for it, and ``seconds`` what that took where it was more than once;
+    ``renewable`` is said of a 401 for which another token can be had.
+    """
 
     method: str
     url: str
@@ -87,6 +94,24 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     attempts: int = 1
+    seconds: float = 0.0
+    renewable: bool = False
+
+    @property
+    def is_rate_limit(self) -> bool:
+        """Whether the registry wants fewer requests."""
+        return is_rate_limit(self.status, self._words)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the registry asks to wait, in whichever notation, or None."""
+        return parse_retry_after(
+            self.headers.get("retry-after"), date=self.headers.get("date"), words=self._words, now=time.time()
+        )
+
+    @property
+    def _words(self) -> str:
+        return self.body[:_WORDS].decode("utf-8", "replace") if self.status >= 400 else ""
 
 
 class Client:
@@ -198,12 +223,16 @@ class Client:
         if not isinstance(body, FileBody):
             allow(None if answer is None else answer + (connect or 0))
             return
-        left, report = body.length, body.on_sent
+        left, since, report = body.length, 0, body.on_sent
 
         def sent(count: int) -> None:
-            nonlocal left
-            left -= count
-            allow(stall if left > 0 else answer)
+            nonlocal left, since
+            left, since = left - count, since + count
+            if left <= 0:
+                allow(answer)
+            elif since >= _STEP:
+                since = 0
+                allow(stall)
             if report is not None:
                 report(count)
 
@@ -218,6 +247,7 @@ class Client:
         headers: Mapping[str, str],
         body: bytes = b"",
         retry: RetryPolicy,
+        pace: Pace,
         on_retry: Callable[[str, str, int, float], None],
         retry_refused: bool = True,
     ) -> Answer:
@@ -225,25 +255,30 @@ class Client:
 
         ``retry_refused=False`` gives a refused connection back at once.
         """
-        attempt = 0
+        attempt, started = 0, anyio.current_time()
         while True:
             attempt += 1
+            await pace.wait()
             try:
                 answer = await self.send(method, url, headers=headers, body=body, answer=self.timeouts.answer)
             except TransportError as exc:
                 refused = isinstance(exc, ConnectFailedError) and exc.refused
                 delay = retry.delay(attempt) if may_pass(exc) and (retry_refused or not refused) else None
                 if delay is None:
-                    exc.attempts = attempt
+                    exc.attempts, exc.seconds = attempt, anyio.current_time() - started
                     raise
                 reason = exc.message
             else:
-                if answer.status not in RETRIED_STATUSES:
+                limited = answer.is_rate_limit
+                if answer.status not in RETRIED_STATUSES and not limited:
+                    pace.served()
                     return answer
-                after = parse_retry_after(answer.headers.get("retry-after"), now=time.time())
-                delay = retry.delay(attempt, retry_after=after)
+                asked = answer.retry_after
+                delay = retry.delay(attempt, retry_after=asked)
+                if limited or asked is not None:
+                    pace.limited(min(asked, retry.cap) if asked is not None else delay or 0.0)
                 if delay is None:
-                    return replace(answer, attempts=attempt)
+                    return replace(answer, attempts=attempt, seconds=anyio.current_time() - started)
                 reason = f"answered {answer.status}"
             on_retry(f"{method} {redact(url)}", reason, attempt + 1, delay)
             await anyio.sleep(delay)

@@ -1,6 +1,6 @@
 """Sans-IO distribution-spec: what an answer means, and where the next request goes.
 
-May import: errors, _models, _reference.
+May import: errors, _session.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
+from ._session import parse_size_limit
 from .errors import (
     AuthenticationError,
     AuthorizationError,
@@ -37,7 +38,7 @@ _PARAMETER = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\
 _SCHEME = re.compile(rf"[\s,]*({_WORD})(?=[\s,]|$)\s*")
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-_RATE_LIMIT = re.compile(r"rate.?limit|too many requests", re.IGNORECASE)
+_RATE_LIMIT = re.compile(r"rate.?limit|too many requests|TOOMANYREQUESTS", re.IGNORECASE)
 # Control characters, line and paragraph separators, what turns the direction of writing, and halves of surrogate pairs.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _LOCATION_HINT: Final = "the registry, or a proxy in front of it, does not know its own address: look into its settings"
@@ -180,8 +181,7 @@ _BY_CODE: Final[dict[str, type[RegistryError]]] = {
 _BY_STATUS: Final[dict[int, type[RegistryError]]] = {
     401: AuthenticationError,
     403: AuthorizationError,
-    413: BlobTooLargeError,
-    429: RateLimitedError,
+    416: UploadInvalidatedError,
 }
 _HINTS: Final[dict[type[RegistryError], str]] = {
     AuthenticationError: "check the login: `ocipush image login REGISTRY`",
@@ -195,6 +195,11 @@ _HINTS: Final[dict[type[RegistryError], str]] = {
     UnexpectedResponseError: "is this the address of a registry? Something else may be answering for it",
     RegistryError: "the registry failed: try again, and look into its log",
 }
+
+
+def is_rate_limit(status: int, words: str) -> bool:
+    """Whether an answer asks for fewer requests: 429, or a 403 that says so in words (GHCR's secondary limit)."""
+    return status == 429 or (status == 403 and _RATE_LIMIT.search(words) is not None)
 
 
 def is_html(headers: Mapping[str, str]) -> bool:
@@ -227,12 +232,15 @@ def error_for(
     ``anonymous``: no login was used, so a token that allows too little asks for one.
     """
     failure = parse_failure(body)
+    limit = parse_size_limit(failure.detail) if status in {413, 416} else None
     cls = next((_BY_CODE[code] for code in failure.codes if code in _BY_CODE), None)
     cls = cls or _BY_STATUS.get(status)
     if status == 401 and not anonymous and _is_denied(headers):
         cls = AuthorizationError
-    elif status == 403 and _RATE_LIMIT.search(failure.detail):
-        cls = RateLimitedError  # GHCR's secondary limit
+    elif is_rate_limit(status, failure.detail):
+        cls = RateLimitedError
+    elif status == 413 or (status == 416 and limit is not None):  # 416: GHCR, of a chunk
+        cls = BlobTooLargeError
     if cls is None:
         cls = UnexpectedResponseError if status < 400 or is_html(headers) else RegistryError
     hint = _HINTS.get(cls)
@@ -240,7 +248,7 @@ def error_for(
         hint = f"it redirects to {redact(headers['location'])}, and redirects are not followed"
     shown = redact(url)
     words = f": {failure.detail}" if failure.detail else ""
-    return cls(
+    error = cls(
         f"{method} {shown} was answered {status}{words}",
         hint=hint,
         status=status,
@@ -250,3 +258,6 @@ def error_for(
         method=method,
         url=shown,
     )
+    if isinstance(error, BlobTooLargeError):
+        error.limit = limit
+    return error

@@ -6,7 +6,6 @@ May import: all below, anyio.
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from ._endpoint import Endpoint, Route
     from ._events import BlobOutcome, Event, OnEvent
     from ._http import Client
+    from ._journal import Journal
     from ._layout import Contents, Document, Layout
     from ._models import Descriptor
     from ._reference import Reference
@@ -50,10 +50,22 @@ class Push:
     Args:
         on_event: takes progress events.
         include_foreign: send non-distributable layers too.
+        chunk_size, mount_from, journal: as :class:`Uploads` takes them.
+        force: send every blob and manifest, whatever the registry holds.
     """
 
     def __init__(
-        self, client: Client, endpoint: Endpoint, *, on_event: OnEvent | None, retry: RetryPolicy, include_foreign: bool
+        self,
+        client: Client,
+        endpoint: Endpoint,
+        *,
+        on_event: OnEvent | None,
+        retry: RetryPolicy,
+        include_foreign: bool = False,
+        chunk_size: int | None = None,
+        mount_from: str | None = None,
+        journal: Journal | None = None,
+        force: bool = False,
     ) -> None:
         self.id = uuid.uuid4().hex[:12]
         self._client = client
@@ -61,6 +73,10 @@ class Push:
         self._retry = retry
         self._on_event = on_event
         self._include_foreign = include_foreign
+        self._chunk_size = chunk_size
+        self._mount_from = mount_from
+        self._journal = journal
+        self._force = force
         self._warned: set[str] = set()
 
     def emit(self, event: Event) -> None:
@@ -88,7 +104,8 @@ class Push:
             self._client.guarded(route.guard),
             route,
             name=name,
-            refused_mounts=self._endpoint.refused_mounts,
+            pace=self._endpoint.pace,
+            learned=self._endpoint.learned,
             retry=self._retry,
             on_retry=self._retrying,
             on_warning=self._registry_warning,
@@ -104,7 +121,7 @@ class Push:
 
     async def run(self, layout: Layout, contents: Contents, reference: Reference) -> PushResult:
         """Push what was read; one request where the reference names it already."""
-        started = time.monotonic()
+        started = anyio.current_time()
         digest = contents.root.descriptor.digest
         self.emit(PushStarted(self.id, str(layout.path), reference.name, digest, len(contents.blobs), contents.size))
 
@@ -113,12 +130,17 @@ class Push:
             return repository, await repository.manifest_digest(reference.identifier)
 
         repository, current = await self._endpoint.ask(ask, retry=self._retry, warn=self.warn, on_retry=self._retrying)
+        if self._force:
+            current = None
         uploads = Uploads(
             self._endpoint,
             repository,
             layout,
             push_id=self.id,
             retry=self._retry,
+            chunk_size=self._chunk_size,
+            mount_from=self._mount_from,
+            journal=self._journal,
             emit=self.emit,
             on_retry=self._retrying,
         )
@@ -139,7 +161,7 @@ class Push:
             unchanged=current == digest,
             requests=repository.requests,
             sent=uploads.sent + (0 if current == digest else sum(len(one.raw) for one in contents.documents)),
-            seconds=time.monotonic() - started,
+            seconds=anyio.current_time() - started,
         )
 
     async def _take_inventory(self, repository: Repository, current: str, contents: Contents) -> None:
@@ -159,7 +181,7 @@ class Push:
 
         async def one(blob: Descriptor) -> None:
             foreign = blob.is_foreign and not self._include_foreign
-            outcome: BlobOutcome = "foreign" if foreign else await uploads.ensure(blob)
+            outcome: BlobOutcome = "foreign" if foreign else await uploads.ensure(blob, force=self._force)
             outcomes[blob.digest] = outcome
             self.emit(BlobDone(self.id, blob.digest, blob.size, outcome))
 

@@ -16,6 +16,7 @@ from ._credentials import Login, find_login
 from ._endpoint import Endpoint
 from ._events import PushDone
 from ._http import Client, Timeouts
+from ._journal import Journal
 from ._layout import Layout
 from ._plan import choose_target
 from ._push import Push
@@ -23,10 +24,10 @@ from ._reference import Reference, strip_white_space
 from ._retry import RetryPolicy
 from ._store import DEFAULT_STORE, match_image
 from ._version import __version__
-from .errors import OcipushError, PusherClosedError
+from .errors import DeadlineExceededError, OcipushError, PusherClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Coroutine, Mapping
 
     from ._events import OnEvent, PushResult
 
@@ -47,6 +48,9 @@ class Pusher:
         large_concurrency: how many blobs of 1 MiB and more, beside them. Memory is about 256 KiB for each blob.
         allow_hosts: ``host`` or ``host:port`` that a registry may send uploads and logins to though its address is more
             private than the registry's own.
+        chunk_size: bytes; blobs go in chunks of this size. None: whole, unless the registry takes no such body.
+        resume_dir: a directory that keeps unfinished uploads of 1 MiB and more, so that another process can go on with
+            them when this one is killed. Such uploads are left open when a push fails or is cancelled.
         transport: an httpx transport of your own.
         user_agent: put before ``ocipush/x.y``.
     """
@@ -65,6 +69,8 @@ class Pusher:
         concurrency: int = 32,
         large_concurrency: int = 4,
         allow_hosts: Collection[str] = (),
+        chunk_size: int | None = None,
+        resume_dir: str | PathLike[str] | None = None,
         transport: Any = None,
         user_agent: str | None = None,
     ) -> None:
@@ -79,6 +85,8 @@ class Pusher:
         self._concurrency = concurrency
         self._large_concurrency = large_concurrency
         self._allow_hosts = (allow_hosts,) if isinstance(allow_hosts, str) else tuple(allow_hosts)
+        self._chunk_size = chunk_size
+        self._journal = Journal(resume_dir) if resume_dir is not None else None
         self._transport = transport
         self._user_agent = f"{user_agent} ocipush/{__version__}" if user_agent else f"ocipush/{__version__}"
         self._clients: dict[bool, Client] = {}
@@ -105,6 +113,8 @@ class Pusher:
         on_event: OnEvent | None = None,
         verify: bool = False,
         include_foreign: bool = False,
+        mount_from: str | None = None,
+        force: bool = False,
     ) -> PushResult:
         """Push one image.
 
@@ -117,8 +127,11 @@ class Pusher:
                 cancels the push and is raised unchanged.
             verify: hash every blob before the first byte is sent.
             include_foreign: upload non-distributable layers too.
+            mount_from: a repository of the same registry that may hold the blobs: those it does are not sent.
+            force: send all of it, whatever the registry holds: for one that has lost blobs.
 
         Raises:
+            DeadlineExceededError: it took longer than the retry policy's ``deadline``.
             OcipushError: one of :mod:`ocipush.errors`. Until the tag has moved, the registry names what it named before.
         """
         self._check_open()
@@ -134,18 +147,33 @@ class Pusher:
             if verify:
                 await layout.verify(contents, include_foreign=include_foreign)
             checked = self._tls_verify if tls_verify is None else tls_verify
+            if self._journal is not None:
+                await anyio.to_thread.run_sync(self._journal.prepare)
             push = Push(
                 self._client(checked),
                 await self._endpoint(reference.registry, checked),
                 on_event=on_event,
                 retry=self._retry,
                 include_foreign=include_foreign,
+                chunk_size=self._chunk_size,
+                mount_from=mount_from,
+                journal=self._journal,
+                force=force,
             )
             for text in warnings:
                 push.warn(text)
-            result = await push.run(layout, contents, reference)
+            result = await self._in_time(push.run(layout, contents, reference), reference)
         push.emit(PushDone(push.id, result))
         return result
+
+    async def _in_time(self, run: Coroutine[Any, Any, PushResult], reference: Reference) -> PushResult:
+        deadline = self._retry.deadline
+        with anyio.move_on_after(deadline):
+            return await run
+        raise DeadlineExceededError(
+            f"{reference.name} was not pushed within {deadline:g} s",
+            hint="RetryPolicy(deadline=) says how long a push may take",
+        )
 
     async def check_login(self, registry: str, login: Login | None = None) -> None:
         """Ask ``registry`` whether it knows ``login``; default: the one that a push would use.
@@ -160,7 +188,7 @@ class Pusher:
             host, login or await self._login(host), tls_verify=self._tls_verify, allow_hosts=self._allow_hosts
         )
         client = self._client(self._tls_verify)
-        push = Push(client, endpoint, on_event=None, retry=self._retry, include_foreign=False)
+        push = Push(client, endpoint, on_event=None, retry=self._retry)
         await push.check_login()
 
     def _check_open(self) -> None:
@@ -228,6 +256,8 @@ async def push(
     on_event: OnEvent | None = None,
     verify: bool = False,
     include_foreign: bool = False,
+    mount_from: str | None = None,
+    force: bool = False,
     store: str | PathLike[str] = DEFAULT_STORE,
     authfile: str | PathLike[str] | None = None,
     credentials: Mapping[str, Login] | None = None,
@@ -239,6 +269,8 @@ async def push(
     concurrency: int = 32,
     large_concurrency: int = 4,
     allow_hosts: Collection[str] = (),
+    chunk_size: int | None = None,
+    resume_dir: str | PathLike[str] | None = None,
     transport: Any = None,
     user_agent: str | None = None,
 ) -> PushResult:
@@ -255,9 +287,18 @@ async def push(
         concurrency=concurrency,
         large_concurrency=large_concurrency,
         allow_hosts=allow_hosts,
+        chunk_size=chunk_size,
+        resume_dir=resume_dir,
         transport=transport,
         user_agent=user_agent,
     ) as pusher:
         return await pusher.push(
-            source, target=target, ref=ref, on_event=on_event, verify=verify, include_foreign=include_foreign
+            source,
+            target=target,
+            ref=ref,
+            on_event=on_event,
+            verify=verify,
+            include_foreign=include_foreign,
+            mount_from=mount_from,
+            force=force,
         )

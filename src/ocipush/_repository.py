@@ -6,7 +6,7 @@ May import: all below.
 from __future__ import annotations
 
 import contextlib
-import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from ._protocol import (
     resolve_location,
     same_origin,
 )
-from ._retry import parse_retry_after
+from ._session import Session, parse_chunk_length, parse_range
 from .errors import (
     AuthenticationError,
     AuthorizationError,
@@ -35,11 +35,13 @@ from .errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._endpoint import Route
+    from ._endpoint import Learned, Route
     from ._http import Answer, Client
     from ._layout import Document
     from ._models import Descriptor, Index, Manifest
+    from ._pace import Pace
     from ._retry import RetryPolicy
+    from ._session import Step
     from ._transport import FileBody
 
     OnRetry = Callable[[str, str, int, float], None]
@@ -53,9 +55,14 @@ class Repository:
     Args:
         route: how the registry is reached.
         name: the repository's path; empty for the registry itself, which can only be asked to check the login.
-        refused_mounts: (repository, from) that the registry would not mount; added to here.
+        pace: how fast the registry takes requests.
+        learned: what it turned out to support; added to here.
         on_retry: told (what, why, which attempt, seconds) before each wait.
         on_warning: told each text of a ``Warning`` header.
+
+    Attributes:
+        url: of the repository.
+        requests: how many were made for this push, tokens included.
     """
 
     def __init__(
@@ -64,7 +71,8 @@ class Repository:
         route: Route,
         *,
         name: str,
-        refused_mounts: set[tuple[str, str]],
+        pace: Pace,
+        learned: Learned,
         retry: RetryPolicy,
         on_retry: OnRetry,
         on_warning: Callable[[str], None],
@@ -72,9 +80,10 @@ class Repository:
         self.name = name
         self._client = client
         self._route = route
-        self._url = f"{route.base}/v2/{name}"
+        self.url = f"{route.base}/v2/{name}"
         self._scope = f"repository:{name}:pull,push" if name else ""
-        self._refused_mounts = refused_mounts
+        self._pace = pace
+        self._learned = learned
         self._retry = retry
         self._on_retry = on_retry
         self._on_warning = on_warning
@@ -88,7 +97,7 @@ class Repository:
 
     async def manifest_digest(self, identifier: str) -> str | None:
         """The digest that a tag or digest names now; None when there is none, or it cannot be told."""
-        url = f"{self._url}/manifests/{identifier}"
+        url = f"{self.url}/manifests/{identifier}"
         answer = await self._request("HEAD", url, headers={"Accept": _ACCEPT})
         if answer.status in {400, 403, 404, 405, 501}:  # 403: it may be a write-only login
             return None
@@ -106,7 +115,7 @@ class Repository:
     async def get_document(self, descriptor: Descriptor | str) -> Manifest | Index | None:
         """A manifest or index by its digest; None when it cannot be had, or is not what its digest says."""
         digest = descriptor if isinstance(descriptor, str) else descriptor.digest
-        answer = await self._request("GET", f"{self._url}/manifests/{digest}", headers={"Accept": _ACCEPT})
+        answer = await self._request("GET", f"{self.url}/manifests/{digest}", headers={"Accept": _ACCEPT})
         if answer.status != 200 or Digest.of(answer.body, digest.partition(":")[0]) != digest:
             return None
         try:
@@ -116,7 +125,7 @@ class Repository:
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether the repository holds ``blob``, as far as this login may know."""
-        answer = await self._request("HEAD", f"{self._url}/blobs/{blob.digest}")
+        answer = await self._request("HEAD", f"{self.url}/blobs/{blob.digest}")
         if answer.status == 200 and not is_html(answer.headers):
             return True
         if answer.status == 404:
@@ -126,50 +135,92 @@ class Repository:
             return False  # a login that may write only
         raise error
 
-    async def start_upload(self, blob: Descriptor, *, mount_from: str | None = None) -> str | None:
-        """Open an upload session and give its Location (distribution-spec, "POST then PUT").
+    @property
+    def is_harbor(self) -> bool:
+        """Whether this is Harbor, by the token service that it names.
+
+        Asking it for a blob by HEAD keeps the blob from its garbage collection, which a mount does not; and the size it
+        notes of a blob is the length of the request that closed the upload.
+        """
+        return self._route.authorizer.service == "harbor-registry"
+
+    async def start_upload(self, blob: Descriptor, *, mount_from: str | None = None) -> Session | None:
+        """Open an upload session (distribution-spec, "POST then PUT").
 
         With ``mount_from``, ask in the same request to have the blob from that repository ("Mounting a blob from
         another repository"); None when that was done. A mount that is refused is not asked for again.
         """
         if mount_from is not None:
             answer = await self._mount(blob, mount_from)
+            if answer is not None and answer.status == 201:
+                self._learned.mounts_itself |= mount_from == self.name
+                return None
             if answer is not None:
-                return None if answer.status == 201 else self._location(answer)
+                return self._session(answer, blob)
         query = "" if blob.digest.algorithm == "sha256" else f"?digest-algorithm={blob.digest.algorithm}"
-        return self._location(await self._request("POST", f"{self._url}/blobs/uploads/{query}"))
+        return self._session(await self._request("POST", f"{self.url}/blobs/uploads/{query}"), blob)
 
     async def _mount(self, blob: Descriptor, source: str) -> Answer | None:
         scope = self._scope if source == self.name else f"{self._scope} repository:{source}:pull"
         query = f"mount={quote(blob.digest, safe='')}&from={quote(source, safe='')}"
         try:
-            answer = await self._request("POST", f"{self._url}/blobs/uploads/?{query}", scope=scope)
+            answer = await self._request("POST", f"{self.url}/blobs/uploads/?{query}", scope=scope)
         except (AuthenticationError, AuthorizationError):  # the token service grants no pull from there
-            self._refused_mounts.add((self.name, source))
+            self._learned.refused_mounts.add((self.name, source))
             return None
         if answer.status in {400, 401, 403, 404, 405} and not isinstance(self._error(answer), RateLimitedError):
-            self._refused_mounts.add((self.name, source))
+            self._learned.refused_mounts.add((self.name, source))
             return None
         return answer
 
-    def _location(self, answer: Answer) -> str:
-        location = answer.headers.get("location")
-        if answer.status != 202 or not location:
+    def _session(self, answer: Answer, blob: Descriptor) -> Session:
+        location = self._location(answer)
+        if answer.status != 202 or location is None:
             raise self._error(answer)
-        return resolve_location(answer.url, location)
+        least = parse_chunk_length(answer.headers.get("oci-chunk-min-length")) or 0
+        # Proposed for the specification, and sent by some registries already.
+        most = parse_chunk_length(answer.headers.get("oci-chunk-max-length"))
+        return Session(location, blob.size, least=least, most=most)
 
-    async def finish_upload(self, location: str, blob: Descriptor, body: bytes | FileBody) -> None:
-        """Send the whole blob in the PUT that closes the session."""
+    def _location(self, answer: Answer) -> str | None:
+        location = answer.headers.get("location")
+        return resolve_location(answer.url, location) if location else None
+
+    async def resume_upload(self, session: Session) -> bool:
+        """Ask how much of a session is stored, and go on there; False when it is gone, or what it says makes no sense.
+
+        (distribution-spec, "Pushing a blob in chunks": the status of an upload.)
+        """
+        answer = await self._request("GET", session.location)
+        if answer.status not in {200, 202, 204}:
+            session.gone = answer.status == 404
+            return False
+        return session.resume(parse_range(answer.headers.get("range")), self._location(answer))
+
+    async def send(self, session: Session, step: Step, blob: Descriptor, body: bytes | FileBody) -> None:
+        """Make one request of an upload session, once: what came of one that broke has to be asked first.
+
+        Raises:
+            AuthenticationError: with ``renewable`` set where the token had ended: the session may have to be resumed.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        if step.content_range is not None:
+            headers["Content-Range"] = step.content_range
         answer = await self._request(
-            "PUT",
-            append_digest(location, blob.digest),
-            headers={"Content-Type": "application/octet-stream"},
+            step.method,
+            append_digest(session.location, blob.digest) if step.closing else session.location,
+            headers=headers,
             body=body,
-            answer=self._client.timeouts.for_commit(blob.size),
-            repeat=False,  # what came of a broken commit has to be asked first
+            answer=self._client.timeouts.for_commit(step.end if step.closing else step.end - step.start),
+            repeat=False,
         )
         if answer.status not in {200, 201, 202, 204} or is_web_page(answer.headers, answer.body):
+            if answer.status == 416:
+                session.out_of_range()
+            session.gone = answer.status == 404
             raise self._error(answer)
+        if not step.closing:
+            session.stored(step.end, self._location(answer))
 
     async def cancel_upload(self, location: str) -> None:
         """Give up an upload session, with the token at hand. Best effort: what comes of it does not matter."""
@@ -185,7 +236,7 @@ class Repository:
         Raises:
             UnexpectedResponseError: the registry stored another digest.
         """
-        url = f"{self._url}/manifests/{identifier}"
+        url = f"{self.url}/manifests/{identifier}"
         answer = await self._request("PUT", url, headers={"Content-Type": document.media_type}, body=document.raw)
         if answer.status not in {200, 201, 202, 204} or is_web_page(answer.headers, answer.body):
             raise self._error(answer)
@@ -210,26 +261,38 @@ class Repository:
         scope: str | None = None,
         repeat: bool = True,
     ) -> Answer:
-        """Send with the login; after a 401, once more with what it asked for. Redirects are not followed."""
+        """Send with the login; after a 401, once more with what it asked for. Redirects are not followed.
+
+        ``repeat=False``: once, whatever comes of it; the answer says of a 401 whether another token can be had.
+        """
         wanted = self._scope if scope is None else scope
         ours = same_origin(self._route.base, url)
-        for last in (False, True):
-            authorization = await self._route.authorizer.header(wanted, self._fetch) if ours else None
+        authorizer = self._route.authorizer
+        for last in (not repeat, True):
+            authorization = await authorizer.header(wanted, self._fetch) if ours else None
             fields = {**(headers or {}), **({"Authorization": authorization} if authorization else {})}
             if repeat and isinstance(body, bytes):
                 reply = await self._repeat(method, url, fields, body)
             else:
-                self.requests += 1
-                reply = await self._client.send(method, url, headers=fields, body=body, answer=answer)
-            if (
-                reply.status != 401
-                or last
-                or not ours
-                or not self._route.authorizer.learn(reply, wanted, authorization)
-            ):
+                reply = await self._send_once(method, url, fields, body, answer)
+            renewable = reply.status == 401 and ours and authorizer.learn(reply, wanted, authorization)
+            if last or not renewable:
                 break
         for text in parse_warnings(reply.headers.get("warning", "")):
             self._on_warning(text)
+        return replace(reply, renewable=True) if renewable and not repeat else reply
+
+    async def _send_once(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | FileBody, answer: float | None
+    ) -> Answer:
+        await self._pace.wait()
+        self.requests += 1
+        reply = await self._client.send(method, url, headers=headers, body=body, answer=answer)
+        if reply.is_rate_limit:
+            asked = reply.retry_after
+            self._pace.limited(min(self._retry.base if asked is None else asked, self._retry.cap))
+        elif reply.status < 400:
+            self._pace.served()
         return reply
 
     async def _fetch(self, url: str, headers: dict[str, str]) -> Answer:
@@ -243,6 +306,7 @@ class Repository:
             headers=headers,
             body=body,
             retry=self._retry,
+            pace=self._pace,
             on_retry=self._count,
             retry_refused=self._route.proven,
         )
@@ -259,6 +323,7 @@ class Repository:
                 answer.method, answer.url, answer.status, answer.body, headers=answer.headers, anonymous=anonymous
             )
         )
-        error.attempts = answer.attempts
-        error.retry_after = parse_retry_after(answer.headers.get("retry-after"), now=time.time())
+        error.attempts, error.seconds = answer.attempts, answer.seconds
+        error.retry_after = answer.retry_after
+        error.renewable = answer.renewable
         return error

@@ -6,6 +6,7 @@ May import: errors.
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
@@ -16,37 +17,50 @@ if TYPE_CHECKING:
     from .errors import TransportError
 
 RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_IN_WORDS: Final = re.compile(r"retry[- ]after:? ?([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)\b", re.IGNORECASE)
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a request or a blob is tried, and how long to wait between: exponential with full jitter.
+    """How often a request or a blob is tried, and how long to wait between: exponential with jitter.
+
+    It is never the whole image that is tried again. A blob that got on since the last failure starts counting anew.
 
     Attributes:
         attempts: tries in all, the first included; 1 never retries.
         base: seconds; the first wait is at most this, and each further one at most twice the one before.
         cap: seconds; no wait is longer, a registry's Retry-After included.
+        jitter: the share of each wait that is left to chance, 0 to 1.
+        deadline: seconds that a whole push may take, waits included; None: as long as it gets on.
     """
 
     attempts: int = 5
     base: float = 0.5
     cap: float = 60.0
+    jitter: float = 1.0
+    deadline: float | None = None
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.base < 0 or self.cap < 0:
             raise ValueError("attempts must be at least 1, base and cap at least 0")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError("jitter must be from 0 to 1")
+        if self.deadline is not None and self.deadline <= 0:
+            raise ValueError("deadline must be more than 0, or None")
 
-    def delay(self, attempt: int, *, retry_after: float | None = None, jitter: float | None = None) -> float | None:
+    def delay(self, attempt: int, *, retry_after: float | None = None, chance: float | None = None) -> float | None:
         """Seconds to wait after attempt number ``attempt`` (from 1) failed, or None when it was the last.
 
-        A registry that says when to come back is believed, up to ``cap``. ``jitter`` (0 to 1) replaces chance in tests.
+        A registry that says when to come back is believed, up to ``cap``. ``chance`` (0 to 1) replaces chance in tests.
         """
         if attempt >= self.attempts:
             return None
         if retry_after is not None:
             return min(retry_after, self.cap)
-        share = random.random() if jitter is None else jitter  # noqa: S311 - spreads clients out, hides nothing
-        return min(self.cap, self.base * 2.0 ** min(attempt - 1, 62)) * share
+        share = random.random() if chance is None else chance  # noqa: S311 - spreads clients out, hides nothing
+        return min(self.cap, self.base * 2.0 ** min(attempt - 1, 62)) * (1 - self.jitter * (1 - share))
 
 
 def may_pass(failure: TransportError) -> bool:
@@ -56,18 +70,28 @@ def may_pass(failure: TransportError) -> bool:
     return not isinstance(failure, TLSVerificationError | UnsafeLocationError)
 
 
-def parse_retry_after(value: str | None, *, now: float) -> float | None:
-    """Seconds to wait as a Retry-After header says (RFC 9110, 10.2.3): seconds, or a date. None when it says nothing.
+def parse_retry_after(value: str | None, *, date: str | None = None, words: str = "", now: float) -> float | None:
+    """Seconds that a registry asks to wait; None when it does not say.
 
-    ``now`` is the wall clock in seconds since the epoch.
+    Args:
+        value: the Retry-After header: seconds, or a date (RFC 9110, 10.2.3).
+        date: the Date header. The date above is read by the server's own clock, where it tells.
+        words: the answer's own words; GHCR says ``retry-after: 10.3ms`` there.
+        now: the wall clock in seconds since the epoch, for a server that tells no Date.
     """
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:12])
+    value = (value or "").strip()
+    if _SECONDS.fullmatch(value):
+        return float(value)
+    if (moment := _moment(value)) is not None:
+        theirs = _moment(date or "")
+        return max(0.0, moment - (now if theirs is None else theirs))
+    if found := _IN_WORDS.search(words):
+        return float(found[1]) * _UNITS[found[2].lower()]
+    return None
+
+
+def _moment(value: str) -> float | None:
     try:
-        moment = parsedate_to_datetime(value).timestamp()
+        return parsedate_to_datetime(value).timestamp()
     except (ValueError, OverflowError):
         return None
-    return max(0.0, moment - now)

@@ -202,12 +202,10 @@ class CredentialError(OcipushError):
         self.source = source
 
 
-class TransportError(OcipushError):
-    """No usable HTTP answer came.
+class _ExchangeError(OcipushError):
+    """What a request that failed has in common with every other.
 
-    Attributes:
-        method, url: the request, its query redacted.
-        attempts: how many times it was tried.
+    ``sent`` and ``seconds`` are those of the whole blob or request, all attempts together.
     """
 
     def __init__(
@@ -217,6 +215,28 @@ class TransportError(OcipushError):
         self.method = method
         self.url = url
         self.attempts = attempts
+        self.sent = 0
+        self.seconds = 0.0
+
+    @property
+    def message(self) -> str:
+        """The text without the hint, and what it took."""
+        text = super().message
+        if self.attempts > 1:
+            sent = f", {self.sent:,} bytes sent" if self.sent else ""
+            text += f" ({self.attempts} attempts{sent}, in {self.seconds:.1f} s)"
+        return text
+
+
+class TransportError(_ExchangeError):
+    """No usable HTTP answer came.
+
+    Attributes:
+        method, url: the request, its query redacted.
+        attempts: how many times it was tried.
+        sent: bytes of the blob that were written to the network, over all attempts; 0 for other requests.
+        seconds: from the first attempt to this error, waits included; 0 where there was one attempt.
+    """
 
 
 class ConnectFailedError(TransportError):
@@ -263,7 +283,7 @@ class DeadlineExceededError(OcipushError, TimeoutError):
     """The overall time given to a push ran out."""
 
 
-class RegistryError(OcipushError):
+class RegistryError(_ExchangeError):
     """An HTTP answer said no.
 
     Attributes:
@@ -272,8 +292,9 @@ class RegistryError(OcipushError):
         detail: the registry's own words, shortened.
         digests: the digests that the answer's ``detail`` fields name, e.g. the blobs that a manifest lacks.
         method, url: the request, its query redacted.
-        attempts: how many times it was tried.
+        attempts, sent, seconds: what it took, as in :class:`TransportError`.
         retry_after: seconds that the registry asked to wait, or None.
+        renewable: of a 401, whether another token can be had, so that the next attempt may end differently.
     """
 
     origin: ClassVar[Origin] = "registry"
@@ -292,15 +313,13 @@ class RegistryError(OcipushError):
         attempts: int = 1,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, method=method, url=url, attempts=attempts)
         self.retry_after = retry_after
         self.status = status
         self.codes = codes
         self.detail = detail
         self.digests = digests
-        self.method = method
-        self.url = url
-        self.attempts = attempts
+        self.renewable = False
 
 
 class AuthenticationError(RegistryError):
@@ -316,7 +335,13 @@ class RepositoryNotFoundError(RegistryError):
 
 
 class BlobTooLargeError(RegistryError):
-    """A request body was larger than the registry, or a proxy in front of it, takes."""
+    """A request body was larger than the registry, or a proxy in front of it, takes, in the smallest pieces too.
+
+    Attributes:
+        limit: bytes that the registry says it takes, or None.
+    """
+
+    limit: int | None = None
 
 
 class RateLimitedError(RegistryError):

@@ -1,0 +1,119 @@
+"""Upload sessions on disk, so that another process can go on with those of one that was killed.
+
+May import: errors, _models, _session, anyio.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from ._session import Session
+from .errors import OcipushError
+
+if TYPE_CHECKING:
+    from ._models import Descriptor
+
+_LOG = logging.getLogger("ocipush")
+
+
+class Journal:
+    """A directory with one file for each unfinished upload.
+
+    An upload's Location can hold a signature, so the directory has mode 0700 and the files 0600. A file is taken away by
+    whoever goes on with its upload: two processes never go on with the same one.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = Path(directory)
+
+    def prepare(self) -> None:
+        """Make the directory. Blocking.
+
+        Raises:
+            OcipushError: it cannot be made, or not be written to.
+        """
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._directory):
+                pass
+        except OSError as exc:
+            raise OcipushError(
+                f"{self._directory} cannot keep upload sessions: {exc.strerror}",
+                hint="name another directory with --resume-dir (resume_dir=)",
+            ) from exc
+
+    def page(self, repository_url: str, blob: Descriptor) -> Page:
+        """The page of one upload; ``repository_url`` tells registries and repositories apart."""
+        name = hashlib.sha256(f"{repository_url} {blob.digest}".encode()).hexdigest()
+        return Page(self._directory / f"{name}.json", blob.size)
+
+
+class Page:
+    """What is kept of one upload session. What goes wrong with the file is logged: it costs the resume, not the push."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+
+    async def claim(self) -> Session | None:
+        """The session that another process left behind, if any; nobody else can have it then."""
+        return await anyio.to_thread.run_sync(self._claim)
+
+    async def note(self, session: Session) -> None:
+        """Keep where the session is and how far it has come."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._note, session)
+
+    async def forget(self) -> None:
+        """The upload has ended."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._forget)
+
+    def _claim(self) -> Session | None:
+        claimed = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            self._path.rename(claimed)
+        except OSError:  # most often: there is none
+            return None
+        try:
+            kept = json.loads(claimed.read_bytes())
+            # How much was sent after the last answer died with the process: the registry will say.
+            return Session(
+                str(kept["location"]),
+                self._size,
+                least=int(kept["least"]),
+                most=int(kept["most"]) if kept["most"] else None,
+                acknowledged=min(int(kept["acknowledged"]), self._size),
+                sent=self._size,
+            )
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            _LOG.warning("%s cannot be used to resume an upload: %s", self._path, exc)
+            return None
+        finally:
+            with contextlib.suppress(OSError):
+                claimed.unlink()
+
+    def _note(self, session: Session) -> None:
+        names = ("location", "least", "most", "acknowledged")
+        text = json.dumps({name: getattr(session, name) for name in names})
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+            temporary.replace(self._path)
+        except OSError as exc:
+            _LOG.warning("%s cannot be written, so this upload cannot be resumed later: %s", self._path, exc)
+
+    def _forget(self) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink()

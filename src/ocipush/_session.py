@@ -1,0 +1,174 @@
+"""Sans-IO upload session: what is stored, what is sent next, and where to go on after a break.
+
+May import: nothing of the house.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+MIB: Final = 1024 * 1024
+# Bodies to try when one was too large and nobody said what is allowed: below the limits that are met in the field
+# (Cloudflare 100 MB, ECR 20 MB, GHCR 4 MiB, nginx 1 MiB).
+LADDER: Final = (64 * MIB, 16 * MIB, 8 * MIB, 4 * MIB, MIB, MIB // 2, MIB // 4, MIB // 16)
+
+_RANGE: Final = re.compile(r"(?:bytes[= ])?0-(-?[0-9]{1,19})")
+_LIMIT: Final = re.compile(
+    r"(?:limit|max(?:imum)?)[a-z ]{0,40}[:=]? ?([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMG]i?B|B|bytes)\b", re.IGNORECASE
+)
+_UNITS: Final = {"B": 1, "BYTES": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def parse_range(value: str | None) -> int | None:
+    """How many bytes a Range header says are stored, or None (distribution-spec, "Pushing a blob in chunks").
+
+    ``0-N`` with N the last byte's offset, after ``bytes=`` or not. Quay counts one byte too many, and calls nothing
+    ``0--1``. ``0-0`` stands for nothing as well as for one byte, so it is read as nothing.
+    """
+    found = _RANGE.fullmatch((value or "").strip())
+    if found is None:
+        return None
+    last = int(found[1])
+    return last + 1 if last > 0 else 0
+
+
+def parse_size_limit(words: str) -> int | None:
+    """The largest body in bytes that a registry's words allow, e.g. GHCR's ``maximum permissible limit of 4.00MiB``."""
+    found = _LIMIT.search(words)
+    size = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
+    return size or None
+
+
+def parse_chunk_length(value: str | None) -> int | None:
+    """Bytes of an OCI-Chunk-Min-Length header (distribution-spec, "Pushing a blob in chunks"), or None."""
+    value = (value or "").strip()
+    return int(value) if re.fullmatch(r"[0-9]{1,15}", value) else None
+
+
+@dataclass(slots=True)
+class Limits:
+    """The largest request bodies in bytes that a registry, and what stands before it, turned out to take.
+
+    Attributes:
+        whole: of a body that is the blob.
+        ranged: of one with a Content-Range; GHCR's limit is for those only.
+        patch_only: a PUT with a body is not understood; the bytes go in a PATCH before an empty one (old Artifactory).
+    """
+
+    whole: int | None = None
+    ranged: int | None = None
+    patch_only: bool = False
+
+    def refused(self, size: int, *, ranged: bool, said: int | None) -> bool:
+        """Take in that a body of ``size`` bytes was too large; whether a smaller one is left to try.
+
+        ``said`` is what the registry says that it takes.
+        """
+        smaller = said if said is not None and said < size else next((step for step in LADDER if step < size), None)
+        if smaller is None:
+            return False
+        self.ranged = min(smaller, self.ranged or smaller)
+        if not ranged:
+            self.whole = min(smaller, self.whole or smaller)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The next request of a session: bytes ``start`` to ``end`` of the blob; ``closing``: it names the digest."""
+
+    method: Literal["PATCH", "PUT"]
+    start: int
+    end: int
+    closing: bool
+    ranged: bool
+
+    @property
+    def content_range(self) -> str | None:
+        """The Content-Range header, inclusive and without a unit; None where the body says it all."""
+        return f"{self.start}-{self.end - 1}" if self.ranged else None
+
+
+class Session:
+    """An upload session of a blob of ``size`` bytes.
+
+    Args:
+        location: where the next request goes.
+        least, most: bytes of a chunk that the registry announces (OCI-Chunk-Min-Length, OCI-Chunk-Max-Length).
+        acknowledged: bytes that the registry has said are stored.
+        sent: bytes that may have arrived, over all its requests.
+
+    Attributes:
+        offset: where the next request begins.
+        gone: the registry knows it no more.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        size: int,
+        *,
+        least: int = 0,
+        most: int | None = None,
+        acknowledged: int = 0,
+        sent: int = 0,
+    ) -> None:
+        self.location = location
+        self.size = size
+        self.least = least
+        self.most = most
+        self.acknowledged = self.offset = acknowledged
+        self.sent = max(sent, acknowledged)
+        self.gone = False
+        self._refused: set[int] = set()
+
+    def next_step(
+        self,
+        limits: Limits,
+        *,
+        chunk_size: int | None = None,
+        patch_first: bool = False,
+        closes_empty: bool = False,
+    ) -> Step:
+        """The next request: all that is left in the PUT that closes, where nothing stands against it.
+
+        ``patch_first``: as :attr:`Limits.patch_only`, on trial. ``closes_empty``: after a PATCH, the closing PUT has no
+        body (Harbor takes the blob's size from its length).
+        """
+        left = self.size - self.offset
+        sizes = [chunk_size, self.most, limits.whole, limits.ranged if limits.whole or self.offset else None]
+        allowed = [size for size in sizes if size]
+        chunk = max(min(allowed), self.least) if allowed else None
+        if chunk is not None and left > chunk:
+            return self._step("PATCH", chunk, ranged=True)
+        if left and (patch_first or limits.patch_only or (closes_empty and self.offset)):
+            return self._step("PATCH", left, ranged=self.offset > 0)
+        return self._step("PUT", left, ranged=self.offset > 0 and left > 0)
+
+    def _step(self, method: Literal["PATCH", "PUT"], length: int, *, ranged: bool) -> Step:
+        return Step(method, self.offset, self.offset + length, method == "PUT", ranged)
+
+    def stored(self, end: int, location: str | None) -> None:
+        """A PATCH up to ``end`` was acknowledged. Its own Range is not asked: some registries lie there."""
+        self.offset = self.acknowledged = end
+        self.sent = max(self.sent, end)
+        self._refused.clear()
+        self.location = location or self.location
+
+    def resume(self, stored: int | None, location: str | None = None) -> bool:
+        """Go on after what the registry says is ``stored``; False when that contradicts what is known.
+
+        After a 416 the same answer means one byte less (Quay). Nothing stored is no reason to keep a session.
+        """
+        self.location = location or self.location
+        for offset in (stored, stored - 1) if stored is not None else ():
+            if offset not in self._refused and offset > 0 and self.acknowledged <= offset <= self.sent:
+                self.offset = offset
+                return True
+        return False
+
+    def out_of_range(self) -> None:
+        """The registry answered 416 to a request from ``offset`` on."""
+        self._refused.add(self.offset)
