@@ -101,6 +101,10 @@ class BearerAuth:
             challenge += ',error="insufficient_scope"'
         return unauthorized(challenge)
 
+    def expire(self) -> None:
+        """Void every token issued so far."""
+        self._tokens.clear()
+
     def issue(self, request: Request, scopes: Sequence[str]) -> Response:
         """Answer a request for a token."""
         user = _user(request, self.users)

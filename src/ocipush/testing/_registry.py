@@ -1,6 +1,6 @@
 """The development registry: routes, and what each request was.
 
-May import: _answers, _auth, _dialects, _front, _manifests, _server, _storage, _uploads, anyio.
+May import: _answers, _auth, _dialects, _faults, _front, _line, _manifests, _server, _storage, _uploads, anyio.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, TaskGroup
+from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
 from anyio.streams.tls import TLSStream
 
 from ocipush.testing._answers import refusal, reply
 from ocipush.testing._auth import BasicAuth, BearerAuth, Scope
 from ocipush.testing._dialects import DIALECTS, Dialect
+from ocipush.testing._faults import Duplicate, ExpireTokens, RateLimit, Refuse, Restart, Schedule
 from ocipush.testing._front import dress, turned_away
+from ocipush.testing._line import Line
 from ocipush.testing._manifests import Manifests
 from ocipush.testing._server import BodyTooLargeError, Channel, Request, Response
 from ocipush.testing._storage import NAME, Repository, Storage
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from os import PathLike
     from types import TracebackType
+
+    from ocipush.testing._faults import Fault
 
     Intercept = Callable[[Request], Awaitable[Response | None]]
     Answer = Callable[[Request, str, str], Awaitable[Response]]
@@ -68,6 +72,7 @@ class Registry:
         connections: how many were made, those whose TLS failed included.
         requests: every request, in the order of their heads.
         unexpected: those that a strict registry complains of.
+        fired: the faults that came, in their order.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Registry:
         strict: bool = False,
         allowed: Sequence[str] = ("*",),
         intercept: Intercept | None = None,
+        faults: Sequence[Fault] = (),
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
@@ -90,7 +96,8 @@ class Registry:
 
         `allowed` holds patterns such as ``"PUT /v2/*/manifests/*"``, for a strict registry.
 
-        `intercept` sees each request, once it is recorded, and may answer it instead of the registry.
+        `intercept` sees each request, once it is recorded, and may answer it instead of the registry. `faults` come
+        before it, or while it goes on.
         """
         self.connections: int = 0
         self.requests: list[RecordedRequest] = []
@@ -103,7 +110,11 @@ class Registry:
         self._allowed = tuple(allowed)
         self._intercept = intercept
         self._address = (host, port)
+        self._schedule = Schedule(faults)
+        self.fired: list[Fault] = self._schedule.fired
         self._tasks: TaskGroup
+        self._life: anyio.CancelScope
+        self._down: float = 0.0
         self._repositories = frozenset(repositories)
         self._dialect = DIALECTS[dialect] if isinstance(dialect, str) else dialect
         if isinstance(auth, BearerAuth):
@@ -138,14 +149,39 @@ class Registry:
 
     async def __aenter__(self) -> Self:
         """Listen and serve."""
-        host, port = self._address
-        self._listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
-        port = self._listener.extra(SocketAttribute.local_port)  # noqa: S610  (not Django's)
-        self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        listener = await self._listen()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(self._listener.serve, self._connected)
+        self._tasks.start_soon(self._serve, listener)
         return self
+
+    async def _listen(self) -> Listener[ByteStream]:
+        """Open the port, the same one after a restart."""
+        host, port = self._address
+        listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610  (not Django's)
+        self._address = (host, port)
+        self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return listener
+
+    async def _serve(self, listener: Listener[ByteStream]) -> None:
+        """Serve one life after another."""
+        while True:
+            try:
+                with anyio.CancelScope() as self._life:
+                    await listener.serve(self._connected)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await listener.aclose()
+            await anyio.sleep(self._down)
+            listener = await self._listen()
+
+    def _restart(self, fault: Restart) -> None:
+        """End this life of the registry, with every connection."""
+        if not fault.keep_sessions:
+            self._storage.drop_uploads()
+        self._down = fault.down
+        self._life.cancel()
 
     async def __aexit__(
         self,
@@ -155,11 +191,7 @@ class Registry:
     ) -> None:
         """Stop; a strict registry then reports what it did not expect. An error of the block comes through as it is."""
         self._tasks.cancel_scope.cancel()
-        try:
-            await self._tasks.__aexit__(None, None, None)  # given the error, it would wrap it in a group
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._listener.aclose()
+        await self._tasks.__aexit__(None, None, None)  # given the error, it would wrap it in a group
         if self._strict and self.unexpected and error is None:
             seen = ", ".join(f"{r.method} {r.path} ({r.status}): {r.complaint}" for r in self.unexpected)
             raise UnexpectedRequestError(f"unexpected requests: {seen}")
@@ -168,13 +200,16 @@ class Registry:
         self.connections += 1
         async with stream:
             if self._ssl is None:
-                await Channel(stream).serve(self._handle)
+                await self._channel(stream).serve(self._handle)
                 return
             with suppress(
                 ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream
             ):  # what the client said was no TLS
                 tls = await TLSStream.wrap(stream, server_side=True, ssl_context=self._ssl, standard_compatible=False)
-                await Channel(tls).serve(self._handle)
+                await self._channel(tls).serve(self._handle)
+
+    def _channel(self, stream: ByteStream) -> Channel:
+        return Channel(Line(stream, self._restart), self._schedule.meet)
 
     async def _handle(self, request: Request) -> Response:
         record = RecordedRequest(request.method, request.path, request.query, request.headers)
@@ -183,15 +218,37 @@ class Registry:
         if not any(fnmatchcase(line, pattern) for pattern in self._allowed):
             request.complaints.append("it is not allowed")
         try:
-            response = (await self._intercept(request) if self._intercept else None) or await self._answer(request)
+            response = await self._respond(request)
         except BodyTooLargeError:
             response = refusal(413, "SIZE_INVALID", "the manifest is over 4 MiB")
+        finally:
+            record.body_size = request.body_size
         dress(response, self._dialect)
-        record.status, record.body_size = response.status, request.body_size
+        record.status = response.status
         if request.complaints:
             record.complaint = "; ".join(request.complaints)
             self.unexpected.append(record)
         return response
+
+    async def _respond(self, request: Request) -> Response:
+        """Do as the faults say, the interceptor, or what a registry does."""
+        trouble = request.trouble
+        await request.begin()
+        if trouble.take(ExpireTokens) and isinstance(self._auth, BearerAuth):
+            self._auth.expire()
+        limit = trouble.take(RateLimit)
+        if refuse := limit.refusal() if limit else trouble.take(Refuse):
+            return Response(refuse.status, dict(refuse.headers), refuse.body)
+        if self._intercept and (answer := await self._intercept(request)):
+            return answer
+        if not trouble.take(Duplicate):
+            return await self._answer(request)
+        request.keep()
+        await self._answer(request)
+        while await request.receive():
+            pass
+        request.rewind()
+        return await self._answer(request)
 
     async def _answer(self, request: Request) -> Response:
         return turned_away(request, self._dialect) or await self._route(request)

@@ -1,8 +1,9 @@
-"""A small HTTP/1.1 server that streams request bodies. May import: anyio, h11."""
+"""A small HTTP/1.1 server that streams request bodies. May import: _faults, _line, anyio, h11."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -10,12 +11,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import anyio
 import h11
 
+from ocipush.testing._line import CHUNK
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from anyio.abc import ByteStream
-
-CHUNK = 256 * 1024
+    from ocipush.testing._faults import Trouble
+    from ocipush.testing._line import Line
 
 
 class BodyTooLargeError(ValueError):
@@ -45,7 +47,14 @@ class Request:
         self.headers: dict[str, str] = {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers}
         self.body_size: int = 0
         self.complaints: list[str] = []  # what a strict registry has to say of it
+        self.trouble: Trouble
         self._channel = channel
+        self._kept: list[bytes] | None = None
+        self._again: list[bytes] | None = None
+
+    async def begin(self) -> None:
+        """Let fire the faults that hit a request before its first byte."""
+        await self._channel.begin()
 
     @property
     def length(self) -> int | None:
@@ -56,9 +65,21 @@ class Request:
 
     async def receive(self) -> bytes:
         """Return the next piece of the body, empty at its end."""
+        if self._again is not None:
+            return self._again.pop(0) if self._again else b""
         piece = await self._channel.receive()
         self.body_size += len(piece)
+        if self._kept is not None:
+            self._kept.append(piece)
         return piece
+
+    def keep(self) -> None:
+        """Keep the body as it is received, for `rewind`."""
+        self._kept = []
+
+    def rewind(self) -> None:
+        """Have what was kept be received once more."""
+        self._again, self._kept = self._kept, None
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body, at most `limit` bytes."""
@@ -74,15 +95,16 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Channel:
-    """One connection: h11 over a byte stream."""
+    """One connection: h11 over a line; `meet` says what befalls the request with this method and path."""
 
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
+    def __init__(self, line: Line, meet: Callable[[str], Trouble]) -> None:
+        self._line = line
+        self._meet = meet
         self._http = h11.Connection(h11.SERVER)
 
     async def serve(self, handler: Handler) -> None:
         """Answer requests until either side closes."""
-        async with self._stream:
+        async with aclosing(self._line):
             try:
                 while await self._serve_one(handler):
                     self._http.start_next_cycle()
@@ -91,8 +113,15 @@ class Channel:
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
                 return
 
+    async def begin(self) -> None:
+        """Let fire the faults that hit the current request before its first byte."""
+        await self._line.reach("request")
+
     async def receive(self) -> bytes:
         """Return the next piece of the current request's body, empty at its end."""
+        return await self._line.receive_body(self._next_piece)
+
+    async def _next_piece(self) -> bytes:
         if self._http.their_state is not h11.SEND_BODY:
             return b""
         if self._http.they_are_waiting_for_100_continue:
@@ -109,6 +138,8 @@ class Channel:
         except ValueError:  # a target that is not a URL
             await self._refuse()
             return False
+        request.trouble = self._meet(f"{request.method} {request.path}")
+        self._line.carry(request.trouble)
         response = await handler(request)
         # An unread body would be taken for the next request; one that is not worth reading ends the connection.
         unread = self._http.their_state is h11.SEND_BODY and response.headers.get("Connection") != "close"
@@ -116,6 +147,7 @@ class Channel:
             while await request.receive():
                 pass
         await self._answer(request.method, response)
+        self._line.carry(None)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     async def _answer(self, method: str, response: Response) -> None:
@@ -133,6 +165,7 @@ class Channel:
                     while piece := await file.read(CHUNK):
                         await self._send(h11.Data(data=piece))
         await self._send(h11.EndOfMessage())
+        await self._line.reach("answer")
 
     async def _refuse(self) -> None:
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
@@ -143,13 +176,9 @@ class Channel:
 
     async def _next(self) -> h11.Event | type[h11.PAUSED]:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            try:
-                data = await self._stream.receive(CHUNK)
-            except anyio.EndOfStream:
-                data = b""
-            self._http.receive_data(data)
+            self._http.receive_data(await self._line.receive())
         return event  # type: ignore[return-value]
 
     async def _send(self, event: h11.Event) -> None:
         if data := self._http.send(event):
-            await self._stream.send(data)
+            await self._line.send(data)

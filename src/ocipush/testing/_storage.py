@@ -191,6 +191,11 @@ class Storage:
         known = self._repositories.get(name)
         return await to_thread.run_sync(self.repository_blocking, name) if known is None else known
 
+    def drop_uploads(self) -> None:
+        """Lose every upload session."""
+        for repository in self._repositories.values():
+            repository.uploads.clear()
+
     def repository_blocking(self, name: str) -> Repository:
         """Return a repository, made when first asked for."""
         if (known := self._repositories.get(name)) is not None:
