@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ._reference import DOCKER_HUB, strip_white_space
+from ._reference import DOCKER_HUB, parse_registry, strip_white_space
 from .errors import CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-_LOG = logging.getLogger("ocipush")
+_LOG = logging.getLogger("ocipush.credentials")
 DEFAULT_AUTHFILE: Final = "/var/lib/ar/auth.json"
 _HUB_ALIASES: Final = (DOCKER_HUB, "docker.io", "registry-1.docker.io", "https://index.docker.io/v1/")
 
@@ -66,10 +66,14 @@ def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] 
 
     Raises:
         CredentialError: the registry or the user name is empty, or the file cannot be read or written.
+        InvalidReferenceError: no reference names this registry, so no push would look for the login.
     """
     key = strip_white_space(registry)
     if not key or not login.username.strip():
-        raise CredentialError("a login needs a registry and a user name", hint=None)
+        raise CredentialError("a login needs a registry and a user name", hint="name both")
+    if not (_is_text(login.username) and _is_text(login.password)):
+        raise CredentialError("the user name or the password is not text", hint="is it UTF-8?")
+    registry_of(key)
 
     def change(registries: dict[str, Any]) -> bool:
         registries[key] = {"username": login.username, "password": login.password}
@@ -81,6 +85,9 @@ def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] 
 def remove_login(registry: str, *, authfile: str | os.PathLike[str] | None = None) -> bool:
     """Remove a login; False when there was none. Raises CredentialError like :func:`save_login`."""
     key = strip_white_space(registry)
+    path = Path(authfile) if authfile is not None else default_authfile()
+    if not _registries(_load(path), path):
+        return False  # and nothing is made where nothing was
 
     def change(registries: dict[str, Any]) -> bool:
         found = [one for one in _keys(key) if one in registries]
@@ -88,7 +95,12 @@ def remove_login(registry: str, *, authfile: str | os.PathLike[str] | None = Non
             del registries[one]
         return bool(found)
 
-    return _update(authfile, change)
+    return _update(path, change)
+
+
+def registry_of(key: str) -> str:
+    """The registry that a login under ``key`` is for; raises InvalidReferenceError when no reference can name it."""
+    return DOCKER_HUB if key in _HUB_ALIASES else parse_registry(key)
 
 
 def _keys(registry: str) -> tuple[str, ...]:
@@ -163,7 +175,9 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _registries(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    registries = document.get("registries", {})
+    registries = document.get("registries")
+    if registries is None:  # Go writes an empty map so
+        return {}
     if not isinstance(registries, dict):
         raise CredentialError(f"{path}: 'registries' is not a JSON object", source=str(path))
     return registries

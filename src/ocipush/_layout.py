@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio.to_thread
 
 from ._models import (
-    IMAGE_INDEXES,
-    IMAGE_MANIFESTS,
     MAX_MANIFEST_SIZE,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -26,6 +24,7 @@ from ._models import (
     Digest,
     Index,
     Manifest,
+    has_document,
     parse_document,
     parse_json_object,
 )
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 MAX_DEPTH: Final = 8
 _SHOWN: Final = 10  # images that an error names
 _PIECE: Final = 1024 * 1024
+_VERSION: Final = re.compile(r"1\.0\.[0-9]+")
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*")  # RFC 6838, 4.2
 _OPEN: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -133,7 +133,7 @@ class Layout:
                 raise InvalidLayoutError(
                     f"{path} is not an OCI layout: {exc.message}", hint=exc.hint, path=where
                 ) from exc
-            index = parse_document(raw, where=where)
+            index = parse_document(raw, where=where, index=True)
             if not isinstance(index, Index):
                 raise InvalidLayoutError(f"{where} is not an image index", path=where)
         except BaseException:
@@ -158,13 +158,12 @@ class Layout:
             ManifestNotFoundError: there is none.
             AmbiguousImageError: there are several.
         """
-        found = {one.digest: one for one in self.index.manifests if ref is None or _answers(one, ref)}
+        found = [one for one in self.index.manifests if ref is None or _answers(one, ref)]
         shown = tuple(
-            f"{one.ref_name or '-'}  {one.platform or '-'}  {one.digest}"
-            for one in (found.values() or self.index.manifests)
+            f"{one.ref_name or '-'}  {one.platform or '-'}  {one.digest}" for one in (found or self.index.manifests)
         )
-        if len(found) == 1:
-            return next(iter(found.values()))
+        if len({one.digest for one in found}) == 1:
+            return found[0]
         if not self.index.manifests:
             raise ManifestNotFoundError(f"{self.path} holds no image", path=str(self.path))
         if not found:
@@ -283,7 +282,7 @@ class _Walk:
         document = self._layout.read_document(descriptor)
         if isinstance(document.content, Index):
             for child in document.content.manifests:
-                if child.media_type in IMAGE_MANIFESTS | IMAGE_INDEXES:
+                if has_document(child):
                     self._visit(child, depth + 1)
                 else:
                     self._check(child)
@@ -343,8 +342,12 @@ def _open_regular(directory: int, name: str, where: str) -> tuple[int, int]:
 
 
 def _unreadable(cls: type[LayoutError], what: str, exc: OSError, *, path: str) -> LayoutError:
-    links = " (symbolic links are not followed)" if exc.errno in {errno.ELOOP, errno.ENOTDIR} else ""
-    error = cls(f"{what}: {exc.strerror}{links}", path=path)
+    reason = exc.strerror
+    if exc.errno == errno.ELOOP:
+        reason = "it is a symbolic link, which is not followed"
+    elif exc.errno == errno.ENOTDIR:
+        reason = f"{exc.strerror} (symbolic links are not followed)"
+    error = cls(f"{what}: {reason}", path=path)
     if isinstance(exc, PermissionError):
         error.hint = "run as a user who may read it"
     return error
@@ -373,8 +376,10 @@ def _check_version(directory: int, path: Path) -> tuple[str, ...]:
             raise InvalidLayoutError(f"{path} is not an OCI layout: {exc.message}", hint=exc.hint, path=where) from exc
         return (f"{path} has no oci-layout file; read as version 1.0.0",)
     version = parse_json_object(raw, where=where).get("imageLayoutVersion")
-    if not isinstance(version, str) or not version.startswith("1.0."):
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise InvalidLayoutError(
-            f"{where} is of version {version!r}; 1.0.x is supported", hint="a newer ocipush may read it", path=where
+            f"{where} is of version {ascii(version)[:80]}; 1.0.x is supported",
+            hint="a newer ocipush may read it",
+            path=where,
         )
     return ()

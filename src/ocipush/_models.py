@@ -10,9 +10,9 @@ import binascii
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, StrictInt, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, core_schema
 
@@ -27,6 +27,14 @@ DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 IMAGE_MANIFESTS: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 IMAGE_INDEXES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
+# Kinds that were dropped from the specifications: pushed as anything else, the image could not be pulled.
+_DROPPED: Final = frozenset(
+    {
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "application/vnd.oci.artifact.manifest.v1+json",
+    }
+)
 # Layers that may only be fetched from their own URLs (image-spec, "Non-Distributable Layers").
 FOREIGN_LAYERS: Final = frozenset(
     {
@@ -138,9 +146,13 @@ class Descriptor(_Model):
         return content if self.matches(content) else None
 
 
+# Go writes an empty list as null.
+Descriptors = Annotated[tuple[Descriptor, ...], BeforeValidator(lambda value: () if value is None else value)]
+
+
 class _Document(_Model):
     raw: bytes = Field(default=b"", exclude=True, repr=False)
-    schema_version: StrictInt | None = None
+    schema_version: Literal[2] | None = None
     media_type: str | None = None
     artifact_type: str | None = None
     subject: Descriptor | None = None
@@ -151,7 +163,7 @@ class Manifest(_Document):
     """An image manifest; ``raw`` holds the bytes it was parsed from."""
 
     config: Descriptor
-    layers: tuple[Descriptor, ...] = ()
+    layers: Descriptors = ()
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -162,23 +174,30 @@ class Manifest(_Document):
 class Index(_Document):
     """An image index, or a Docker manifest list; ``raw`` holds the bytes it was parsed from."""
 
-    manifests: tuple[Descriptor, ...] = ()
+    manifests: Descriptors = ()
 
 
-def parse_document(raw: bytes, *, where: str, media_type: str = "") -> Manifest | Index:
+def has_document(descriptor: Descriptor) -> bool:
+    """Whether a child of an index is itself a manifest or index. Only another type that it names makes it a blob."""
+    return descriptor.media_type in IMAGE_MANIFESTS | IMAGE_INDEXES | _DROPPED | {""}
+
+
+def parse_document(raw: bytes, *, where: str, media_type: str = "", index: bool = False) -> Manifest | Index:
     """Parse a manifest or an index.
 
     Args:
         raw: the document's bytes, whose digest the caller has checked.
         where: names the document in errors (a path or URL).
         media_type: its descriptor's media type, which the document must not contradict (CVE-2021-41190). Empty: unknown.
+        index: it is a layout's ``index.json``, which may leave ``manifests`` out.
 
     Raises:
         InvalidLayoutError: it is not JSON, has duplicate keys, is manifest and index at once, or breaks the image-spec.
     """
     value = parse_json_object(raw, where=where)
-    is_index = "manifests" in value
-    if is_index and ("layers" in value or "config" in value):
+    is_manifest = "layers" in value or "config" in value
+    is_index = "manifests" in value or (index and not is_manifest)
+    if is_index and is_manifest:
         raise InvalidLayoutError(
             f"{where} is an image manifest and an image index at once",
             hint="registries disagree on what it is",
@@ -190,8 +209,14 @@ def parse_document(raw: bytes, *, where: str, media_type: str = "") -> Manifest 
             f"{where} calls itself {_shown(own)}, its descriptor says {_shown(media_type)}", path=where
         )
     known = own or media_type
+    if known in _DROPPED:
+        raise InvalidLayoutError(
+            f"{where} is of a kind that registries no longer take: {known}",
+            hint="write the image anew with a current tool",
+            path=where,
+        )
     if known in (IMAGE_MANIFESTS if is_index else IMAGE_INDEXES):
-        kind = "an index" if is_index else "a manifest"
+        kind = "an index" if is_index else "a manifest" if is_manifest else "neither"
         raise InvalidLayoutError(f"{where} has the media type {known}, but holds {kind}", path=where)
     model: type[Manifest | Index] = Index if is_index else Manifest
     try:
@@ -209,7 +234,8 @@ def parse_json_object(raw: bytes, *, where: str) -> dict[str, Any]:
         InvalidLayoutError: it is anything else.
     """
     try:
-        value = json.loads(raw, object_pairs_hook=_unique)
+        # Decoded here: json.loads would also take UTF-16, which no registry does.
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
     except RecursionError as exc:
         raise InvalidLayoutError(f"{where} nests too deep", path=where) from exc
     except ValueError as exc:  # JSONDecodeError, UnicodeDecodeError and _unique's own
@@ -226,6 +252,10 @@ def describe(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{place}: {first['msg']}{more}"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

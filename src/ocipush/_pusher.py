@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio.to_thread
 
-from ._credentials import Login, find_login
+from ._credentials import Login, find_login, registry_of
 from ._endpoint import Endpoint
 from ._events import PushDone
 from ._http import Client, Timeouts
@@ -20,7 +20,7 @@ from ._journal import Journal
 from ._layout import Layout
 from ._plan import choose_target
 from ._push import Push
-from ._reference import Reference, strip_white_space
+from ._reference import strip_white_space
 from ._retry import RetryPolicy
 from ._store import DEFAULT_STORE, match_image
 from ._version import __version__
@@ -180,10 +180,11 @@ class Pusher:
 
         Raises:
             AuthenticationError: it does not.
+            InvalidReferenceError: no reference can name it.
             TransportError: it cannot be reached.
         """
         self._check_open()
-        host = Reference.parse(f"{strip_white_space(registry)}/login").registry
+        host = registry_of(strip_white_space(registry))
         endpoint = Endpoint(
             host, login or await self._login(host), tls_verify=self._tls_verify, allow_hosts=self._allow_hosts
         )

@@ -128,6 +128,20 @@ def sanitize_image_name(text: str) -> str:
     return _UNSAFE.sub("_", text).strip("._-")
 
 
+def parse_registry(text: str) -> str:
+    """Check the name of a registry alone, and give it as the references that name it have it.
+
+    Raises:
+        InvalidReferenceError: no reference can name it: a scheme, a path, or a bare word, which is Docker Hub's.
+    """
+    if scheme := _SCHEME.match(text):
+        raise _invalid(text, "a registry has no scheme", f"drop {scheme[0]!r}", "registry")
+    if "/" in text or not (text == "localhost" or "." in text or ":" in text):
+        raise _invalid(text, "it is not host or host:port", "write it like registry.example or host:5000", "registry")
+    _check_registry(text, text)
+    return DOCKER_HUB if text == "docker.io" else text
+
+
 def strip_white_space(text: str) -> str:
     """Trim IMAGE and TARGET as the specification's program does."""
     return text.strip(_WHITE_SPACE)
@@ -177,7 +191,7 @@ def _check_registry(text: str, registry: str) -> None:
         raise _invalid(text, f"registry {registry!r} is not host or host:port")
 
 
-def _invalid(text: str, reason: str, hint: str | None = None) -> InvalidReferenceError:
+def _invalid(text: str, reason: str, hint: str | None = None, what: str = "reference") -> InvalidReferenceError:
     hint = hint or "write it like registry.example/team/app:1.0"
     shown = ascii(text) if len(text) <= 300 else ascii(text[:300]) + "…"
-    return InvalidReferenceError(f"{shown} is not a valid reference: {reason}", hint=hint)
+    return InvalidReferenceError(f"{shown} is not a valid {what}: {reason}", hint=hint)

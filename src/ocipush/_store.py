@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,8 +20,9 @@ from .errors import AmbiguousImageError, ImageNotFoundError, InvalidReferenceErr
 if TYPE_CHECKING:
     from ._models import Descriptor
 
-_LOG = logging.getLogger("ocipush")
+_LOG = logging.getLogger("ocipush.store")
 DEFAULT_STORE: Final = "/var/lib/ar/images"
+_SHOWN: Final = 300  # characters of a name that an error shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +87,8 @@ def match_image(store: str | os.PathLike[str], image: str) -> Match:
     for entry in entries:
         if entry.image.name == wanted:
             return Match(entry.image, entry.image.ref, None)
-    recorded = [(entry, one) for entry in entries for one in entry.manifests if wanted and one.ref_name == wanted]
-    if len({entry.image.name for entry, _ in recorded}) > 1:
-        names = tuple(entry.image.name for entry, _ in recorded)
-        raise AmbiguousImageError(
-            f"several images record the reference {wanted!r}: {', '.join(names)}",
-            hint="name the directory",
-            candidates=names,
-        )
-    if recorded:
-        entry, descriptor = recorded[0]
-        return Match(entry.image, wanted, descriptor)
+    if (match := _match_recorded(entries, wanted)) is not None:
+        return match
     name = sanitize_image_name(wanted)
     if name and name in broken:
         raise broken[name]
@@ -105,8 +98,31 @@ def match_image(store: str | os.PathLike[str], image: str) -> Match:
     raise _not_found(store, wanted, entries)
 
 
+def _match_recorded(entries: list[_Entry], wanted: str) -> Match | None:
+    recorded = [(entry, one) for entry in entries for one in entry.manifests if wanted and one.ref_name == wanted]
+    if not recorded:
+        return None
+    entry, descriptor = recorded[0]
+    names = tuple(dict.fromkeys(one.image.name for one, _ in recorded))
+    if len(names) > 1:
+        raise AmbiguousImageError(
+            f"several images record the reference {wanted!r}: {', '.join(names)}",
+            hint="name the directory",
+            candidates=names,
+        )
+    if len({one.digest for _, one in recorded}) > 1:
+        digests = tuple(one.digest for _, one in recorded)
+        raise AmbiguousImageError(
+            f"{entry.image.name} records the reference {wanted!r} for several images: {', '.join(digests)}",
+            hint="name the directory, and choose one by its digest with --ref (ref=)",
+            candidates=digests,
+        )
+    return Match(entry.image, wanted, descriptor)
+
+
 def _not_found(store: str | os.PathLike[str], wanted: str, entries: list[_Entry]) -> ImageNotFoundError:
-    text = f"在本地镜像存储目录中未找到指定镜像: no image {wanted!r} in the store {os.fspath(store)}"
+    shown = repr(wanted) if len(wanted) <= _SHOWN else f"{wanted[:_SHOWN]!r}…"
+    text = f"在本地镜像存储目录中未找到指定镜像: no image {shown} in the store {os.fspath(store)}"
     if not Path(store).is_dir():
         return ImageNotFoundError(text, hint="there is no such directory; name one with --images-store-dir (store=)")
     if not entries:
@@ -169,6 +185,9 @@ def _scan(store: Path, *, sizes: bool = False) -> tuple[list[_Entry], dict[str, 
 
 
 def _size(path: Path) -> int:
-    return sum(
-        (Path(where) / name).lstat().st_size for where, _, names in os.walk(path, followlinks=False) for name in names
-    )
+    total = 0
+    for where, _, names in os.walk(path, followlinks=False):
+        for name in names:
+            with suppress(FileNotFoundError):  # removed since its directory was read
+                total += (Path(where) / name).lstat().st_size
+    return total

@@ -38,6 +38,7 @@ ocipush_registry = _fixture
 INDEX = "application/vnd.oci.image.index.v1+json"
 REF = "org.opencontainers.image.ref.name"
 ZERO = "sha256:" + "0" * 64
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 CONFIG_ONLY = {"config": {"digest": ZERO, "size": 1}}
 
 
@@ -144,6 +145,11 @@ def nested(store: Path) -> None:
     write_index(store, [child])
 
 
+def old_child(store: Path) -> None:
+    child = layouts.add_blob(store / "app", b'{"schemaVersion": 1}', SCHEMA_1)
+    root_document({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]}, INDEX)(store)
+
+
 def cycle(length: int) -> Callable[[Path], None]:
     """Indexes that name each other. Their digests lie: no document can hold its own digest, or that of its parent."""
 
@@ -246,6 +252,7 @@ CASES = [
     Case(
         "two of one reference", twins, errors.AmbiguousImageError, "one, two", "directory", image="host.example/twin:1"
     ),
+    Case("endless name", nothing, NOT_FOUND, "no image 'xxx", "ocipush image list", image="x" * 5000),
     # the target
     Case("no recorded reference", record(None), NO_TARGET, "records no reference", "--target", target=None),
     Case("recorded tag", record("latest"), NO_TARGET, "'latest'", "--target", target=None),
@@ -273,6 +280,7 @@ CASES = [
     Case("no index.json", lambda store: (store / "app/index.json").unlink(), INVALID, "not an OCI layout"),
     Case("index.json empty", index_text(" "), INVALID, "not JSON"),
     Case("index.json cut off", index_text('{"manifests": ['), INVALID, "not JSON"),
+    Case("index.json with a mark", index_text("\ufeff{}"), INVALID, "BOM"),
     Case("index.json no object", index_text("[]"), INVALID, "not a JSON object"),
     Case("index.json that nests", index_text("[" * 100_000), INVALID, "nests too deep"),
     Case("index.json over 4 MiB", index_text(" " * (4 << 20 | 1)), INVALID, "4 MiB", "no larger manifest"),
@@ -283,6 +291,7 @@ CASES = [
     Case("several images", several, errors.AmbiguousImageError, "several images", "--ref"),
     Case("no such ref", nothing, NO_MANIFEST, "'7'", "--ref", options={"ref": "7"}),
     Case("layout 2", layout_text('{"imageLayoutVersion": "2.0.0"}'), INVALID, "'2.0.0'", "newer"),
+    Case("layout of a version like", layout_text('{"imageLayoutVersion": "1.0.x"}'), INVALID, "'1.0.x'", "newer"),
     Case("layout of no version", layout_text("{}"), INVALID, "None", "newer"),
     Case("layout not JSON", layout_text("{"), INVALID, "not JSON"),
     Case("layout linked out", link_to_outside(lambda store: store / "app/oci-layout"), INVALID, "symbolic link"),
@@ -301,6 +310,13 @@ CASES = [
     Case("manifest of another size", lambda store: extend(manifest(store)), CORRUPT, "not what its descriptor says"),
     Case("manifest over 4 MiB", root_document(b" " * (4 << 20 | 1)), INVALID, "4 MiB", "no larger manifest"),
     Case("manifest not JSON", root_document(b"{"), INVALID, "not JSON"),
+    Case("manifest of UTF-16", root_document(json.dumps(CONFIG_ONLY).encode("utf-16")), INVALID, "not JSON"),
+    Case("manifest with NaN", root_document(b'{"config": NaN}'), INVALID, "NaN is no JSON number"),
+    Case("manifest of schema 1", changed_manifest(schemaVersion=1), INVALID, "schemaVersion"),
+    Case(
+        "manifest of Docker's first kind", root_document({"schemaVersion": 1}, SCHEMA_1), INVALID, "no longer", "anew"
+    ),
+    Case("child of Docker's first kind", old_child, INVALID, "no longer take", "anew"),
     Case("manifest twice", root_document(b'{"config": {}, "config": {}}'), INVALID, "stands there twice"),
     Case("manifest without config", root_document({"layers": []}), INVALID, "config"),
     Case("manifest and index", changed_manifest(manifests=[]), INVALID, "at once", "disagree"),

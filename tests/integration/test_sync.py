@@ -86,6 +86,8 @@ def test_login_is_checked_by_asking_the_registry(authfile: Path) -> None:
         pusher.check_login(registry.host, ocipush.Login("user", "secret"))
         with pytest.raises(errors.AuthenticationError):
             pusher.check_login(registry.host, ocipush.Login("user", "guess"))
+        with pytest.raises(errors.InvalidReferenceError):  # a bare word is a repository of Docker Hub
+            pusher.check_login("myregistry", ocipush.Login("user", "secret"))
 
 
 def test_ctrl_c_cancels_the_push_that_waits_and_the_pusher_stays_usable(store: Path, authfile: Path) -> None:

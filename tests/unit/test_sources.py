@@ -49,6 +49,61 @@ async def test_one_of_several_is_chosen_by_reference_tag_or_digest(tmp_path: Pat
     assert match.descriptor == second
 
 
+def test_reference_that_two_images_of_a_layout_record_is_ambiguous(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    manifests = [layouts.add_manifest(layout, [layer]) for layer in (b"a", b"b")]
+    for manifest in manifests:
+        manifest["annotations"] = {"org.opencontainers.image.ref.name": "host.example/app:1"}
+    layouts.write_layout(layout, manifests)
+    with pytest.raises(errors.AmbiguousImageError, match="for several images") as caught:
+        match_image(tmp_path, "host.example/app:1")
+    assert caught.value.candidates == tuple(manifest["digest"] for manifest in manifests)
+    layouts.write_layout(layout, [manifests[0], manifests[0]])
+    assert match_image(tmp_path, "host.example/app:1").image.name == "app"
+
+
+async def test_two_names_of_one_image_are_both_shown_and_the_first_is_where_it_goes(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    manifests = [layouts.add_manifest(layout, [layer]) for layer in (b"a", b"a", b"b")]
+    for manifest, tag in zip(manifests, "123", strict=True):
+        manifest["annotations"] = {"org.opencontainers.image.ref.name": f"host.example/app:{tag}"}
+    layouts.write_layout(layout, manifests)
+    async with await Layout.open(layout) as opened:
+        assert opened.select(manifests[0]["digest"]).ref_name == "host.example/app:1"
+        with pytest.raises(errors.AmbiguousImageError) as caught:
+            opened.select()
+    assert len(caught.value.candidates) == len(manifests)
+
+
+async def test_lists_that_go_wrote_as_null_are_empty(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    manifest = {
+        "schemaVersion": 2,
+        "config": layouts.add_blob(layout, b"{}", "application/vnd.oci.image.config.v1+json"),
+        "layers": None,
+    }
+    layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(manifest).encode(), layouts.MANIFEST)])
+    async with await Layout.open(layout) as opened:
+        assert len((await opened.read(opened.select())).blobs) == 1
+
+
+@pytest.mark.parametrize("index", ["{}", '{"schemaVersion": 2}', '{"schemaVersion": 2, "manifests": null}'])
+def test_layout_of_no_image_is_listed_without_a_digest(tmp_path: Path, index: str) -> None:
+    layouts.write_layout(tmp_path / "app", [])
+    (tmp_path / "app" / "index.json").write_text(index)
+    assert [(image.name, image.ref, image.digest) for image in ocipush.list_images(tmp_path)] == [("app", None, None)]
+
+
+async def test_child_of_an_index_without_a_media_type_is_read_as_the_manifest_it_is(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    child = {**layouts.add_manifest(layout, [b"layer"]), "mediaType": ""}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]}
+    layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(index).encode(), INDEX)])
+    async with await Layout.open(layout) as opened:
+        contents = await opened.read(opened.select())
+    assert [document.media_type for document in contents.documents] == [layouts.MANIFEST, INDEX]
+
+
 def edit_index(**fields: Any) -> Callable[[Path], None]:
     def edit(layout: Path) -> None:
         value = json.loads((layout / "index.json").read_text())
@@ -111,7 +166,7 @@ def break_manifest(layout: Path) -> None:
         ),
         (resize, errors.BlobCorruptError, "has 6 bytes"),
         (corrupt, errors.BlobCorruptError, "not what its digest says"),
-        (link_out, errors.BlobMissingError, "symbolic links"),
+        (link_out, errors.BlobMissingError, "symbolic link"),
         (directory, errors.BlobMissingError, "not a regular file"),
         (break_manifest, errors.BlobCorruptError, "not what its descriptor says"),
     ],
@@ -210,16 +265,44 @@ def test_login_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "loop", tmp_path / "file" / "auth.json"):
         with pytest.raises(errors.CredentialError, match="cannot be"):
-            ocipush.save_login("h", ocipush.Login("u", "p"), authfile=path)
+            ocipush.save_login("host.example", ocipush.Login("u", "p"), authfile=path)
+
+
+@pytest.mark.parametrize(
+    "registry", ["https://host.example", "host.example/team", "myregistry", "host.example:99999", "a b.example", "h:x"]
+)
+def test_login_that_no_push_would_look_for_is_refused(tmp_path: Path, registry: str) -> None:
+    with pytest.raises(errors.InvalidReferenceError, match="not a valid re"):
+        ocipush.save_login(registry, ocipush.Login("u", "p"), authfile=tmp_path / "auth.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_login_of_half_a_character_is_refused_before_the_file_is_touched(tmp_path: Path) -> None:
+    with pytest.raises(errors.CredentialError, match="not text"):
+        ocipush.save_login("host.example", ocipush.Login("u", "\udcff"), authfile=tmp_path / "auth.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logout_makes_nothing_where_there_was_no_login(tmp_path: Path) -> None:
+    assert not ocipush.remove_login("host.example", authfile=tmp_path / "none" / "auth.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_logins_that_go_wrote_as_null_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "auth.json"
+    path.write_text('{"registries": null}')
+    assert find_login("host.example", authfile=path) is None
+    ocipush.save_login("host.example", ocipush.Login("u", "p"), authfile=path)
+    assert find_login("host.example", authfile=path) == ocipush.Login("u", "p")
 
 
 def test_login_goes_where_a_link_points_and_keeps_what_it_does_not_know(tmp_path: Path) -> None:
     (tmp_path / "real.json").write_text('{"other": 1, "registries": {"a": {"username": "x", "password": "y"}}}')
     (tmp_path / "auth.json").symlink_to(tmp_path / "real.json")
-    ocipush.save_login("b", ocipush.Login("u", "p"), authfile=tmp_path / "auth.json")
+    ocipush.save_login("b.example", ocipush.Login("u", "p"), authfile=tmp_path / "auth.json")
     assert (tmp_path / "auth.json").is_symlink()
     written = json.loads((tmp_path / "real.json").read_text())
-    assert (written["other"], set(written["registries"])) == (1, {"a", "b"})
+    assert (written["other"], set(written["registries"])) == (1, {"a", "b.example"})
     assert (tmp_path / "real.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -233,5 +316,5 @@ def test_docker_hub_login_is_found_under_its_aliases(tmp_path: Path, monkeypatch
     monkeypatch.setenv("OCIPUSH_AUTHFILE", str(tmp_path / "auth.json"))
     ocipush.save_login("docker.io", ocipush.Login("u", "p"))
     assert find_login("index.docker.io") == ocipush.Login("u", "p")
-    ocipush.save_login("empty", ocipush.Login("u", ""))
-    assert find_login("empty") is None
+    ocipush.save_login("empty.example", ocipush.Login("u", ""))
+    assert find_login("empty.example") is None
