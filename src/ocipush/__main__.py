@@ -11,9 +11,12 @@ def main() -> int:
     if find_spec("click") is None:
         sys.stderr.write("error: the command line needs click\nhint: pip install 'ocipush[cli]'\n")
         return 2
-    from ._cli import cli
+    try:
+        from ._cli import cli
 
-    cli.main(prog_name="ocipush")
+        cli.main(prog_name="ocipush")
+    except KeyboardInterrupt:  # while modules are imported; nothing is under way yet
+        return 130
     return 0
 
 

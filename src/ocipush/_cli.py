@@ -1,6 +1,6 @@
 """The ``ocipush`` command, on the public API alone.
 
-May import: ocipush (what it exports), errors, _progress, anyio, click.
+May import: ocipush (what it exports), errors, _progress, _signals, click.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import click
 
 import ocipush
 
+from . import _signals
 from ._progress import Mode, format_size, make_progress, printable
 from .errors import OcipushError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_META: Final = "ocipush."
 _TAKES_VALUE: Final = frozenset(
     [
         "--images-store-dir",
@@ -89,7 +89,7 @@ def _say(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-def _fail(exc: BaseException, *, debug: bool) -> NoReturn:
+def _fail(exc: BaseException, *, debug: bool, as_json: bool) -> NoReturn:
     if debug:
         click.echo("".join(traceback.format_exception(exc)), err=True, nl=False)
     if isinstance(exc, OcipushError):
@@ -98,6 +98,8 @@ def _fail(exc: BaseException, *, debug: bool) -> NoReturn:
         message, hint = str(exc), None
     else:
         message, hint = f"{type(exc).__name__}: {exc}", "this is a defect of ocipush; --debug shows where"
+    if as_json:
+        click.echo(json.dumps({"error": {"code": type(exc).__name__, "message": message, "hint": hint}}))
     _say(f"error: {message}")
     for note in getattr(exc, "__notes__", ()):
         _say(f"note: {note}")
@@ -107,14 +109,18 @@ def _fail(exc: BaseException, *, debug: bool) -> NoReturn:
 
 
 class _Cli(click.Group):
-    """A group that maps errors to exit codes: 1 failed, 2 usage, 130 interrupted."""
+    """A group that maps errors to exit codes: 1 failed, 2 usage, 128 and the signal's number."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
         """Run the command line."""
         argv = sys.argv[1:] if args is None else list(args)
-        extra["standalone_mode"] = False
+        given: dict[str, Any] = {}
+        extra |= {"standalone_mode": False, "obj": given}
         try:
             code = super().main(rewrite_tls_verify(argv), *rest, **extra)
+        except _signals.StoppedError as exc:
+            click.echo("interrupted", err=True)
+            sys.exit(128 + exc.number)
         except click.Abort:
             click.echo("interrupted", err=True)
             sys.exit(130)
@@ -127,7 +133,7 @@ class _Cli(click.Group):
             _say(f"hint: `{context.command_path if context else 'ocipush'} --help` shows the usage")
             sys.exit(exc.exit_code)
         except Exception as exc:  # noqa: BLE001 - the outermost frame: no traceback unless asked for
-            _fail(exc, debug="--debug" in argv)
+            _fail(exc, debug="debug" in given, as_json=given.get("form") == "json")
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -138,10 +144,13 @@ def _read_bool(_ctx: click.Context, _param: click.Parameter, value: str) -> bool
     return value in _TRUE
 
 
-def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Remember a global option, wherever on the line it stood."""
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Remember an option that counts wherever on the line it stands."""
+    if value == "":
+        raise click.BadParameter("it is empty")
     if value is not None and value is not False:
-        ctx.meta[f"{_META}{param.name}"] = value
+        ctx.obj[param.name] = value
+    return value
 
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -167,7 +176,7 @@ def _global(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _set(name: str) -> Any:
-    return click.get_current_context().meta.get(_META + name)
+    return click.get_current_context().obj.get(name)
 
 
 def _given(**names: str) -> dict[str, Any]:
@@ -175,16 +184,29 @@ def _given(**names: str) -> dict[str, Any]:
     return {keyword: value for keyword, name in names.items() if (value := _set(name)) is not None}
 
 
-def _start_logging() -> None:
-    log = logging.getLogger("ocipush")
+class _Log(logging.Handler):
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(self._prefix + record.getMessage())
+
+
+def _start_logging(warnings: str) -> None:
+    """Show the log on stderr: all of it with --debug, else the warnings of one part; those of a push come as events."""
+    log, handler = logging.getLogger("ocipush"), _Log("" if _set("debug") else "warning: ")
     if _set("debug"):
         log.setLevel(logging.DEBUG)
-        log.addHandler(logging.StreamHandler(sys.stderr))
     else:
-        log.addHandler(logging.NullHandler())  # warnings are shown as events
+        handler.setLevel(logging.WARNING)
+        handler.addFilter(logging.Filter(warnings))
+    log.handlers = [handler]
 
 
-_format = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+_format = click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, callback=_keep
+)
 _tls = click.option(
     "--tls-verify", callback=_read_bool, default="true", metavar="[=true|false]", help="Verify certificates."
 )
@@ -221,15 +243,13 @@ def push(
     form: str,
 ) -> None:
     """Push IMAGE."""
-    import anyio
-
-    _start_logging()
+    _start_logging("ocipush.credentials")
     options = _given(store="images_store_dir", authfile="authfile", ca_file="ca_file")
     if allow_host:
         options["allow_hosts"] = allow_host
-    with make_progress("none" if _set("quiet") else progress, sys.stderr) as on_event:
-        call = partial(ocipush.push, name, target=target, ref=ref, tls_verify=tls_verify, on_event=on_event, **options)
-        result = anyio.run(call)
+    with make_progress("none" if _set("quiet") else progress, sys.stderr) as show:
+        call = partial(ocipush.push, name, target=target, ref=ref, tls_verify=tls_verify, on_event=show, **options)
+        result = _signals.run(call, on_stop=partial(show.stop, "stopping: closing uploads; once more ends it at once"))
     if not _set("quiet") and progress != "json":
         chinese = is_chinese(os.environ)
         if result.unchanged:
@@ -244,7 +264,7 @@ def push(
 @_global
 def list_(form: str) -> None:
     """List the images of the store."""
-    _start_logging()
+    _start_logging("ocipush.store")
     images = ocipush.list_images(**_given(store="images_store_dir"), sizes=True)
     if form == "json":
         click.echo(json.dumps([asdict(image) for image in images], default=str))
@@ -264,11 +284,21 @@ def _read_password(username: str | None, password: str | None, *, stdin: bool) -
             raise click.UsageError("-p and --password-stdin exclude each other")
         if username is None:
             raise click.UsageError("--password-stdin needs --username")
-        return sys.stdin.read().removesuffix("\n").removesuffix("\r")
+        return sys.stdin.read().rstrip("\r\n")
     if password is not None:
         _say("warning: other users can see a password on the command line; use --password-stdin")
         return password
-    return str(click.prompt("Password", hide_input=True, err=True))
+    return _ask("Password", hide_input=True)
+
+
+def _ask(what: str, *, hide_input: bool = False) -> str:
+    try:
+        return str(click.prompt(what, hide_input=hide_input, err=True))
+    except click.Abort as exc:
+        if not isinstance(exc.__context__, EOFError):
+            raise
+        click.echo(err=True)
+        raise click.UsageError("there is nobody to ask: give --username and --password-stdin") from None
 
 
 @click.command()
@@ -288,21 +318,21 @@ def login(
     tls_verify: bool,
 ) -> None:
     """Save a login for REGISTRY."""
-    _start_logging()
+    _start_logging("ocipush.credentials")
     if username is None and not password_stdin:
-        username = str(click.prompt("Username", err=True))
+        username = _ask("Username")
     secret = _read_password(username, password, stdin=password_stdin)
+    username = (username or "").strip()
     if not username or not secret:
         raise click.UsageError("the username and the password must not be empty")
     entry = ocipush.Login(username, secret)
     if check:
-        import anyio
 
         async def ask() -> None:
             async with ocipush.Pusher(tls_verify=tls_verify, **_given(ca_file="ca_file")) as pusher:
                 await pusher.check_login(registry, login=entry)
 
-        anyio.run(ask)
+        _signals.run(ask)
     ocipush.save_login(registry, entry, **_given(authfile="authfile"))
     if not _set("quiet"):
         _say(f"login saved for {registry}")
@@ -313,7 +343,7 @@ def login(
 @_global
 def logout(registry: str) -> None:
     """Remove the login for REGISTRY."""
-    _start_logging()
+    _start_logging("ocipush.credentials")
     removed = ocipush.remove_login(registry, **_given(authfile="authfile"))
     if not _set("quiet"):
         _say(f"login removed for {registry}" if removed else f"there was no login for {registry}")

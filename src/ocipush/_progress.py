@@ -1,6 +1,6 @@
 """Progress of a push on stderr: a bar on a terminal, plain lines, or JSON lines.
 
-May import: _events (types only), rich.
+May import: _events (types only), anyio, rich.
 """
 
 from __future__ import annotations
@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO
+
+import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ._events import Event
 
 Mode = Literal["auto", "bar", "plain", "json", "none"]
+_HEARTBEAT: Final = 10.0  # seconds without a line after which plain progress says how far it is
 
 
 def printable(text: str) -> str:
@@ -37,7 +40,7 @@ def choose_mode(mode: Mode, stream: TextIO, environ: Mapping[str, str] = os.envi
     """What ``auto`` stands for on this stream."""
     if mode != "auto":
         return mode
-    return "bar" if stream.isatty() and environ.get("TERM") != "dumb" else "plain"
+    return "bar" if stream.isatty() and environ.get("TERM") != "dumb" and not environ.get("CI") else "plain"
 
 
 def describe(event: Event) -> str | None:
@@ -62,12 +65,41 @@ def describe(event: Event) -> str | None:
             return None
 
 
+class Tally:
+    """How many bytes of a push are in place; ``total`` is 0 until it is known."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._offsets: dict[str, int] = {}
+
+    @property
+    def done(self) -> int:
+        """Bytes in place, those of blobs under way included."""
+        return sum(self._offsets.values())
+
+    def take(self, event: Event) -> None:
+        """Take one event."""
+        data: Any = event
+        match type(event).__name__:
+            case "PushStarted":
+                self.total = data.size
+            case "BlobProgress":
+                self._offsets[data.digest] = data.offset
+            case "BlobDone" | "ManifestDone":
+                self._offsets[data.digest] = data.size
+            case _:
+                pass
+
+
 class Lines:
     """Plain or JSON lines; with ``none``, warnings alone."""
 
-    def __init__(self, mode: Mode, stream: TextIO) -> None:
+    def __init__(self, mode: Mode, stream: TextIO, *, clock: Callable[[], float] = anyio.current_time) -> None:
         self._mode = mode
         self._stream = stream
+        self._clock = clock
+        self._tally = Tally()
+        self._silent_since: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -78,12 +110,31 @@ class Lines:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         name = type(event).__name__
+        self._tally.take(event)
         if self._mode == "json":
-            self._stream.write(json.dumps({"event": name, **asdict(event)}) + "\n")
-            self._stream.flush()
+            self._write(json.dumps({"event": name, **asdict(event)}))
         elif (self._mode == "plain" or name.endswith("Warning")) and (line := describe(event)):
-            self._stream.write(printable(line) + "\n")
-            self._stream.flush()
+            self._silent_since = None
+            self._write(printable(line))
+        elif self._mode == "plain" and name == "BlobProgress":
+            self._beat()
+
+    def stop(self, text: str) -> None:
+        """Tell the person why it ends."""
+        if self._mode == "plain":
+            self._write(text)
+
+    def _beat(self) -> None:
+        now = self._clock()
+        if self._silent_since is None:
+            self._silent_since = now
+        elif now - self._silent_since >= _HEARTBEAT:
+            self._silent_since = now
+            self._write(f"{format_size(self._tally.done)} of {format_size(self._tally.total)}")
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
 
 
 class Bar:
@@ -102,7 +153,7 @@ class Bar:
             transient=True,
         )
         self._task = self._progress.add_task("reading", total=None)
-        self._offsets: dict[str, int] = {}
+        self._tally = Tally()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -114,22 +165,22 @@ class Bar:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         data: Any = event
+        self._tally.take(event)
         match type(event).__name__:
             case "PushStarted":
                 self._progress.update(self._task, description=printable(data.reference), total=data.size)
-            case "BlobProgress":
-                self._advance(data.digest, data.offset)
-            case "BlobDone" | "ManifestDone":
-                self._advance(data.digest, data.size)
             case "RetryScheduled" | "PushWarning" | "RegistryWarning":
-                line = printable(describe(event) or "")
-                self._progress.console.print(line, markup=False, highlight=False)
+                self._print(describe(event) or "")
             case _:
-                pass
+                self._progress.update(self._task, completed=self._tally.done)
 
-    def _advance(self, digest: str, offset: int) -> None:
-        self._offsets[digest] = offset
-        self._progress.update(self._task, completed=sum(self._offsets.values()))
+    def stop(self, text: str) -> None:
+        """Take the bar away and tell the person why: should a second signal come, the terminal is whole."""
+        self._progress.stop()
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._progress.console.print(printable(text), markup=False, highlight=False)
 
 
 def make_progress(mode: Mode, stream: TextIO) -> Lines | Bar:

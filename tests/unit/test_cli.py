@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
+import signal
 import subprocess
 import sys
 from io import StringIO
@@ -10,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 from click.testing import CliRunner, Result
 
@@ -17,7 +21,8 @@ import ocipush
 from ocipush import _events as events
 from ocipush import errors
 from ocipush._cli import cli, is_chinese, rewrite_tls_verify
-from ocipush._progress import choose_mode, format_size, make_progress, printable
+from ocipush._credentials import find_login
+from ocipush._progress import Bar, Lines, choose_mode, format_size, make_progress, printable
 
 DIGEST = "sha256:" + "a" * 64
 RESULT = events.PushResult("r.example/team/app:1", DIGEST, "m", 5, (), False, 3, 5, 0.1)
@@ -36,15 +41,21 @@ EVENTS: list[events.Event] = [
 class Fake:
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.signal: signal.Signals | None = None
+        self.log = ""
         self.raises: BaseException | None = None
         self.result = RESULT
 
     async def push(self, source: str, **options: Any) -> events.PushResult:
         self.calls.append((source, options))
+        logging.getLogger("ocipush").info("%s", self.log)
         for event in EVENTS:
             options["on_event"](event)
         if self.raises is not None:
             raise self.raises
+        if self.signal is not None:
+            signal.raise_signal(self.signal)
+            await anyio.sleep_forever()
         return self.result
 
 
@@ -164,6 +175,70 @@ def test_debug_shows_the_traceback_and_the_notes(fake: Fake) -> None:
     assert "note: also failed: b\n" in done.stderr
 
 
+def test_failure_is_one_json_document_where_json_was_asked_for(fake: Fake) -> None:
+    fake.raises = errors.StalledError("stuck", hint="wait")
+    done = run("push", "app", "--format", "json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout) == {"error": {"code": "StalledError", "message": "stuck", "hint": "wait"}}
+    assert "error: stuck\nhint: wait\n" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signal_cancels_the_push_and_is_the_exit_code(fake: Fake, number: signal.Signals, code: int) -> None:
+    fake.signal, before = number, signal.getsignal(number)
+    done = run("push", "app", "--progress", "plain")
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert done.stderr.endswith("stopping: closing uploads; once more ends it at once\ninterrupted\n")
+    assert signal.getsignal(number) == before
+
+
+def test_signal_that_the_caller_ignores_is_left_alone(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("push", "app").exit_code == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("option", ["--images-store-dir", "--authfile", "--ca-file"])
+def test_option_that_is_empty_is_wrong_usage(fake: Fake, option: str) -> None:
+    assert run("push", "app", option, "").exit_code == 2
+    assert fake.calls == []
+
+
+def test_login_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "auth.json"
+    path.write_text("{}")
+    path.chmod(0o644)
+    done = run("login", "r.example", "-u", " me ", "--password-stdin", "--authfile", str(path), input="pw\n\n")
+    assert done.exit_code == 0
+    assert done.stderr.startswith(f"warning: {path} can be read by others")
+    assert ocipush.Login("me", "pw") == find_login("r.example", authfile=path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_list_warns_of_what_is_no_layout_and_a_push_does_not(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    done = run("list", "--images-store-dir", str(tmp_path))
+    assert done.stderr.startswith(f"warning: skipped: {tmp_path}/broken is not an OCI layout")
+    assert "skipped" not in run("push", "app", "--images-store-dir", str(tmp_path)).stderr
+
+
+def test_debug_log_cannot_steer_the_terminal(fake: Fake) -> None:
+    fake.log = "old\x1b[2J"
+    done = run("--debug", "push", "app")
+    assert "old\\x1b[2J\n" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("given", [[], ["-u", "me"]])
+def test_login_with_nobody_to_ask_is_wrong_usage(logins: Logins, given: list[str]) -> None:
+    done = run("login", "r.example", "--authfile", "/a", *given, input="")
+    assert (done.exit_code, logins.saved) == (2, {})
+    assert "there is nobody to ask" in done.stderr
+
+
 @pytest.mark.parametrize("line", ["push", "push a b", "nonsense", "push a --tls-verify=maybe", "push a --progress x"])
 def test_wrong_usage_exits_with_2(fake: Fake, line: str) -> None:
     assert run(*line.split()).exit_code == 2
@@ -268,6 +343,7 @@ class Terminal(StringIO):
 
 def test_a_terminal_gets_a_bar_with_warnings_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
     stream = Terminal()
     with make_progress("auto", stream) as progress:
         for event in EVENTS:
@@ -284,7 +360,34 @@ def test_plain_lines_replace_the_bar_without_rich(monkeypatch: pytest.MonkeyPatc
     assert stream.getvalue() == "pushing r.example/team/app:1: 1 blobs, 5 B\n"
 
 
+def test_plain_lines_tell_of_a_long_blob_every_ten_seconds() -> None:
+    stream, clock = StringIO(), iter([0.0, 9.0, 10.0, 11.0, 50.0, 59.0])
+    progress = Lines("plain", stream, clock=lambda: next(clock))
+    progress(events.PushStarted("p", "/s", "r.example/team/app:1", DIGEST, 1, 5000))
+    for offset in (1, 2, 3000, 4):
+        progress(events.BlobProgress("p", DIGEST, offset, 5000))
+    progress(events.BlobDone("p", DIGEST, 5000, "uploaded"))
+    for offset in (5, 6):
+        progress(events.BlobProgress("p", DIGEST, offset, 5000))
+    assert stream.getvalue().splitlines()[1:] == ["3.0 kB of 5.0 kB", f"{DIGEST[:19]} 5.0 kB uploaded"]
+
+
+def test_bar_has_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    with Bar(stream) as progress:
+        for event in EVENTS:
+            progress(event)
+        progress.stop("that is all")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", stream.getvalue())
+    assert stream.getvalue().endswith("that is all\n")
+    assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")  # the cursor is back
+
+
 def test_a_dumb_terminal_gets_plain_lines() -> None:
+    assert choose_mode("auto", Terminal(), {"TERM": "xterm"}) == "bar"
+    assert choose_mode("auto", Terminal(), {"TERM": "xterm", "CI": "true"}) == "plain"
     assert choose_mode("auto", Terminal(), {"TERM": "dumb"}) == "plain"
     assert choose_mode("auto", StringIO(), {}) == "plain"
 

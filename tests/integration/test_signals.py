@@ -1,0 +1,112 @@
+"""A push that is told to stop, as a process of its own: once, twice, and where it does not listen."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio.from_thread import start_blocking_portal
+from tests import layouts
+
+from ocipush import sync
+from ocipush.testing import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+    from ocipush.testing import Request, Response
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+class Held:
+    """A push to a tag that is there already, held where the registry is about to answer for a blob."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.reached = {"PUT": threading.Event(), "DELETE": threading.Event()}
+        self.hold: set[str] = set()
+        self.released = anyio.Event()
+        self.registry = Registry(intercept=self._intercept)
+        self.release: Callable[[], None]
+
+    async def _intercept(self, request: Request) -> Response | None:
+        if request.method in self.hold and "/uploads/" in request.path:
+            self.reached[request.method].set()
+            await self.released.wait()
+        return None
+
+    @contextmanager
+    def running(self, *wrapper: str, hold: set[str]) -> Generator[subprocess.Popen[str]]:
+        """The push, once the registry has all its uploads' bodies."""
+        authfile = self.store.parent / "auth.json"
+        self.old = sync.push("old", store=self.store, authfile=authfile, target=f"{self.registry.host}/app:1").digest
+        self.hold = hold
+        words = ["push", "new", "--images-store-dir", str(self.store), "--authfile", str(authfile)]
+        command = [*wrapper, sys.executable, "-m", "ocipush", *words, "--target", f"{self.registry.host}/app:1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                self.reached["PUT"].wait()
+                yield process
+            finally:
+                process.kill()
+
+    @property
+    def uploads(self) -> int:
+        return len(self.registry.repository("app").uploads)
+
+    @property
+    def tag(self) -> str:
+        return self.registry.repository("app").tags["1"]
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Generator[Held]:
+    for name in ("old", "new"):
+        image = tmp_path / "store" / name
+        layouts.write_layout(image, [layouts.add_manifest(image, [name.encode(), name.encode() * 2])])
+    held = Held(tmp_path / "store")
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(held.registry):
+        held.release = lambda: portal.call(held.released.set)
+        yield held
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_first_signal_closes_the_uploads_and_leaves_the_tag(held: Held, number: signal.Signals) -> None:
+    with held.running(hold={"PUT"}) as process:
+        assert held.uploads > 0
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (128 + number, "")
+    assert err.splitlines()[-2:] == ["stopping: closing uploads; once more ends it at once", "interrupted"]
+    assert "Traceback" not in err
+    assert (held.uploads, held.tag) == (0, held.old)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_second_signal_ends_it_at_once(held: Held, number: signal.Signals) -> None:
+    with held.running(hold={"PUT", "DELETE"}) as process:
+        process.send_signal(signal.SIGINT)
+        held.reached["DELETE"].wait()
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (-number, "")  # by the signal itself: not after a clean-up that was given up
+    assert "interrupted" not in err
+    assert held.tag == held.old
+
+
+def test_what_nohup_made_it_ignore_does_not_stop_it(held: Held) -> None:
+    with held.running("sh", "-c", 'trap "" HUP; exec "$@"', "sh", hold={"PUT"}) as process:
+        process.send_signal(signal.SIGHUP)
+        held.release()
+        out, _ = process.communicate()
+    assert process.returncode == 0
+    assert out == f"{held.registry.host}/app@{held.tag}\n"
+    assert held.tag != held.old
