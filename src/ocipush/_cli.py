@@ -25,28 +25,13 @@ from .errors import OcipushError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_TAKES_VALUE: Final = frozenset(
-    [
-        "--images-store-dir",
-        "--authfile",
-        "--ca-file",
-        "--target",
-        "--ref",
-        "--allow-host",
-        "--format",
-        "--progress",
-        "--username",
-        "-u",
-        "--password",
-        "-p",
-    ]
-)
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 def rewrite_tls_verify(argv: Sequence[str]) -> list[str]:
     """Give each bare ``--tls-verify`` its value (rules.md, 7): the next word, if that leaves an operand, else true."""
+    takes_value = _take_value()
     words: list[int] = []
     flags: list[int] = []
     end = len(argv)
@@ -59,7 +44,7 @@ def rewrite_tls_verify(argv: Sequence[str]) -> list[str]:
             break
         if word == "--tls-verify":
             flags.append(index)
-        elif word in _TAKES_VALUE:
+        elif word in takes_value:
             index += 1
         elif not word.startswith("-") or word == "-":
             words.append(index)
@@ -77,6 +62,13 @@ def rewrite_tls_verify(argv: Sequence[str]) -> list[str]:
             taken.append(after)
         out[flag] = f"--tls-verify={value}"
     return [word for index, word in enumerate(out) if index not in taken]
+
+
+def _take_value() -> frozenset[str]:
+    """The options that the next word belongs to, whatever it is; ``--tls-verify`` is none, it may stand alone."""
+    options = [one for command in (cli, *cli.commands.values()) for one in command.params]
+    names = {name for one in options if isinstance(one, click.Option) and not one.is_flag for name in one.opts}
+    return frozenset(names - {"--tls-verify"})
 
 
 def is_chinese(environ: Mapping[str, str]) -> bool:

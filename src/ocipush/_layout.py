@@ -363,7 +363,9 @@ def _read(directory: int, name: str, where: str) -> bytes:
 def _check_size(size: int, where: str) -> None:
     if size > MAX_MANIFEST_SIZE:
         raise InvalidLayoutError(
-            f"{where} has {size} bytes, more than 4 MiB", hint="registries take no larger manifest", path=where
+            f"{where} has {size} bytes, more than 4 MiB",
+            hint="registries take no larger manifest, and no larger index.json is read",
+            path=where,
         )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping
 
     from ._events import OnEvent, PushResult
+    from ._reference import Reference
 
 
 class Pusher:
@@ -74,6 +75,8 @@ class Pusher:
         transport: Any = None,
         user_agent: str | None = None,
     ) -> None:
+        if concurrency < 1 or large_concurrency < 1:
+            raise ValueError("concurrency and large_concurrency must be at least 1")
         self._store = store
         self._authfile = authfile
         self._credentials = dict(credentials or {})

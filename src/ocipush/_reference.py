@@ -20,6 +20,7 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_LOGIN = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@(?=[^/@]+/)")  # as in an URL
 # Labels may hold "_": not a legal host name, but resolvers and real registries take it.
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -64,6 +65,8 @@ class Reference:
             raise _invalid(text, "it is empty")
         if scheme := _SCHEME.match(text):
             raise _invalid(text, "a reference has no scheme", hint=f"drop {scheme[0]!r}")
+        if _LOGIN.match(text):
+            raise _invalid(text, "a reference carries no login", "`ocipush image login` (credentials=) takes it")
         head, at, digest = text.partition("@")
         if at and not _DIGEST.fullmatch(digest):
             raise _invalid(text, "the digest is not sha256: and 64 lower-case hexadecimal digits")
@@ -193,5 +196,6 @@ def _check_registry(text: str, registry: str) -> None:
 
 def _invalid(text: str, reason: str, hint: str | None = None, what: str = "reference") -> InvalidReferenceError:
     hint = hint or "write it like registry.example/team/app:1.0"
+    text = _LOGIN.sub(r"\1***@", text)
     shown = ascii(text) if len(text) <= 300 else ascii(text[:300]) + "…"
     return InvalidReferenceError(f"{shown} is not a valid {what}: {reason}", hint=hint)

@@ -66,7 +66,8 @@ def _wait(portal: BlockingPortal, call: Callable[[], Awaitable[T]]) -> T:
 class Pusher:
     """The blocking twin of :class:`ocipush.Pusher`, with its options; a context manager that threads may share.
 
-    Progress events come in the loop's thread. Ctrl-C during a push cancels that push.
+    Progress events come in the loop's thread. Ctrl-C during a push cancels that push; inside ``asyncio.run`` the second
+    one does, since the first is asyncio's own.
     """
 
     @_constructor_twin_of(_pusher.Pusher.__init__)

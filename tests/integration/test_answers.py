@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -200,3 +201,24 @@ async def test_login_is_checked_by_one_authenticated_request() -> None:
         await pusher.check_login(HOST, ocipush.Login("u", "p"))
         with pytest.raises(errors.AuthenticationError):
             await pusher.check_login(HOST, ocipush.Login("u", "wrong"))
+
+
+async def test_manifest_of_a_sha512_digest_may_be_named_by_its_sha256(image: Path) -> None:
+    index = json.loads((image / "index.json").read_text())
+    raw = (image / "blobs" / index["manifests"][0]["digest"].replace(":", "/")).read_bytes()
+    digest = Digest.of(raw, "sha512")
+    (image / "blobs" / "sha512").mkdir()
+    (image / "blobs" / "sha512" / digest.encoded).write_bytes(raw)
+    layouts.write_layout(image, [{**index["manifests"][0], "digest": digest}])
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        named = {"docker-content-digest": Digest.of(raw)} if "manifests" in request.url.path else {}
+        return httpx.Response(201, headers=named) if request.method == "PUT" else fresh(request)
+
+    assert (await push(image, handler)).digest == digest
+
+
+@pytest.mark.parametrize("option", ["concurrency", "large_concurrency"])
+def test_no_room_for_a_blob_is_a_value_error(option: str) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        ocipush.Pusher(**{option: 0})  # type: ignore[arg-type]

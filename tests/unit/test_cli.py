@@ -87,6 +87,8 @@ def run(*argv: str, **options: Any) -> Result:
         ("push --tls-verify false -- a", "push --tls-verify=false -- a"),
         ("push --tls-verify -- false", "push --tls-verify=true -- false"),
         ("push a --target --tls-verify", "push a --target --tls-verify"),
+        ("login -u x --tls-verify false r", "login -u x --tls-verify=false r"),
+        ("--ca-file c push --format json --tls-verify false", "--ca-file c push --format json --tls-verify=true false"),
         ("push -- --tls-verify", "push -- --tls-verify"),
     ],
 )

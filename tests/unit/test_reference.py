@@ -31,6 +31,20 @@ def test_reference_that_no_registry_can_hold_is_refused(case: dict[str, Any]) ->
         ocipush.Reference.parse(case["input"])
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("you:s3cret@host.example/app:1", "carries no login"),
+        ("you:s3c@ret/@host.example/app:1", "carries no login"),
+        ("https://you:s3cret@host.example/app:1", "has no scheme"),
+    ],
+)
+def test_login_in_a_reference_is_not_shown(text: str, words: str) -> None:
+    with pytest.raises(InvalidReferenceError, match=words) as caught:
+        ocipush.Reference.parse(text)
+    assert "s3c" not in str(caught.value)
+
+
 @pytest.mark.parametrize("case", NAMES)
 def test_store_name_is_sanitized_like_the_specification(case: dict[str, str]) -> None:
     assert ocipush.sanitize_image_name(case["input"]) == case["output"]
