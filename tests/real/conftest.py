@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TOOLS = ("docker-registry", "skopeo", "umoci", "buildah")
+TOOLS = ("docker-registry", "skopeo", "umoci", "buildah", "nginx")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _tools() -> None:
     """Skip without the tools; where CI should have installed them, fail."""
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin") is None]
     if missing and os.environ.get("CI"):
         pytest.fail(f"CI should have installed {', '.join(missing)}")
     if missing:
