@@ -325,5 +325,7 @@ class Repository:
         )
         error.attempts, error.seconds = answer.attempts, answer.seconds
         error.retry_after = answer.retry_after
+        if isinstance(error, RateLimitedError) and error.retry_after:
+            error.hint = f"{error.hint}; the registry asks to wait {error.retry_after:g} s"
         error.renewable = answer.renewable
         return error

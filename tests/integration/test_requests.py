@@ -93,6 +93,19 @@ async def test_large_blob_is_asked_for_before_it_is_sent_to_a_registry_not_prove
         assert sorted(verbs(registry)) == ["HEAD", "HEAD", "POST", "POST", "PUT", "PUT", "PUT"]
 
 
+async def test_registry_proven_to_mount_from_the_repository_itself_is_not_asked_for_large_blobs(
+    tmp_path: Path,
+) -> None:
+    async with Registry() as registry:
+        async with pusher(registry, tmp_path) as other:
+            await other.push(image(tmp_path / "old", small(2)), target=f"{registry.host}/app:old")
+        async with pusher(registry, tmp_path) as one:
+            await one.push(image(tmp_path / "same", small(1)), target=f"{registry.host}/app:same")
+            seen = len(registry.requests)
+            await one.push(image(tmp_path / "new", [b"x" * LARGE]), target=f"{registry.host}/app:new")
+            assert sorted(verbs(registry, seen)) == ["HEAD", "POST", "PUT", "PUT"]
+
+
 async def test_pushes_at_once_send_a_shared_blob_once(tmp_path: Path) -> None:
     sources = [image(tmp_path / str(number), [b"shared", b"own %d" % number]) for number in range(64)]
     async with Registry() as registry, pusher(registry, tmp_path) as one:

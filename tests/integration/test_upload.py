@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,7 +20,6 @@ from ocipush.testing import BearerAuth, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 LAYER = b"layer" * 1000
@@ -154,6 +156,60 @@ async def test_file_that_shrinks_while_it_is_read_is_the_sources_fault(image: Pa
         with pytest.raises(errors.BlobCorruptError, match="while it was read"):
             await ocipush.push(image, target=f"{registry.host}/a:1", authfile=tmp_path / "none", on_event=on_event)
         assert registry.repository("a").tags == {}
+
+
+async def test_content_replaced_during_the_push_is_the_sources_fault_and_the_tag_stays(
+    image: Path, tmp_path: Path
+) -> None:
+    blob = image / "blobs/sha256" / hashlib.sha256(LAYER).hexdigest()
+
+    def on_event(event: ocipush.Event) -> None:
+        if isinstance(event, ocipush.PushStarted):
+            blob.write_bytes(LAYER[::-1])
+
+    async with Registry() as registry:
+        with pytest.raises(errors.BlobCorruptError, match="not what its digest says") as caught:
+            await ocipush.push(image, target=f"{registry.host}/a:1", authfile=tmp_path / "none", on_event=on_event)
+        assert caught.value.path == str(blob)
+        assert registry.repository("a").tags == {}
+        assert not registry.repository("a").uploads
+
+
+async def test_disk_that_fails_is_the_sources_fault_and_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = os.urandom(1024) * 1024
+    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", [layer])])
+    reads: list[int] = []
+
+    def fail(*arguments: int) -> bytes:
+        reads.append(arguments[1])
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("ocipush._socket._SENDFILE", None)
+    monkeypatch.setattr("os.pread", fail)
+    async with Registry() as registry:
+        with pytest.raises(errors.BlobCorruptError, match="Input/output error") as caught:
+            await ocipush.push(
+                tmp_path / "app", target=f"{registry.host}/a:1", authfile=tmp_path / "none", concurrency=1
+            )
+        assert caught.value.origin == "source"
+        assert (tmp_path / "app/blobs") in Path(caught.value.path).parents
+        assert registry.repository("a").tags == {}
+        assert len(reads) <= 2  # the layer's, and the config's beside it
+
+
+async def test_index_rewritten_between_list_and_push_never_moves_a_tag_to_half_an_image(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    layouts.write_layout(store / "app", [layouts.add_manifest(store / "app", [LAYER])], ref="r.example/app:1")
+    replacement = layouts.add_manifest(store / "app", [b"another"])
+    (store / "app/blobs/sha256" / hashlib.sha256(b"another").hexdigest()).unlink()
+    (listed,) = ocipush.list_images(store)
+    layouts.write_layout(store / "app", [replacement], ref="r.example/app:1")
+    async with Registry() as registry:
+        with pytest.raises(errors.BlobMissingError, match=hashlib.sha256(b"another").hexdigest()):
+            await ocipush.push(listed.name, target=f"{registry.host}/a:1", store=store, authfile=tmp_path / "none")
+        assert not registry.requests
 
 
 async def test_content_embedded_in_a_descriptor_is_sent_where_its_blob_is_absent(tmp_path: Path) -> None:
