@@ -83,27 +83,36 @@ async def open_with(http: httpx.AsyncClient, *chunks: bytes) -> Session:
 
 # opened · first chunk · second chunk · GET · the first chunk sent again · POST of a whole blob · mounts: itself, another
 WIRE = {
-    "spec": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4", "201", "201", "201"],
-    "minimal": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416", "202 0-0", "202 0-0", "202 0-0"],
+    "spec": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4 RANGE_INVALID", "201", "201", "201"],
+    "minimal": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 RANGE_INVALID", "202 0-0", "202 0-0", "202 0-0"],
     "distribution-2.8": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "202 0-7", "202 0-0", "201", "201"],
-    "distribution-3": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416", "202 0-0", "201", "201"],
-    "zot": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4", "201", "201", "201"],
+    "distribution-3": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 RANGE_INVALID", "202 0-0", "201", "201"],
+    "zot": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4 RANGE_INVALID", "201", "201", "201"],
     "quay": ["202 bytes=0--1", "202 0-2", "202 0-4", "204 bytes=0-5", "202 0-4", "201", "201", "201"],
-    "ecr": ["202 0-0", "201 0-2", "201 0-2", "204 0-2", "416 0-4", "201", "202 0-0", "202 0-0"],
-    "ecr-public": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4", "201", "202 0-0", "202 0-0"],
-    "ghcr": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4", "201", "201", "201"],
+    "ecr": ["202 0-0", "201 0-2", "201 0-2", "204 0-2", "416 0-4 RANGE_INVALID", "201", "202 0-0", "202 0-0"],
+    "ecr-public": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4 RANGE_INVALID", "201", "202 0-0", "202 0-0"],
+    "ghcr": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4 RANGE_INVALID", "201", "201", "201"],
     "gar": ["202 0-0", *["405 UNSUPPORTED"] * 2, "204 0-0", "405 UNSUPPORTED", "201", "201", "201"],
-    "acr": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4", "201", "201", "201"],
-    "docker-hub": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416", "202 0-0", "201", "201"],
+    "acr": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4 RANGE_INVALID", "201", "201", "201"],
+    "docker-hub": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 RANGE_INVALID", "202 0-0", "201", "201"],
     "harbor": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "202 0-7", "202 0-0", "201", "201"],
-    "artifactory": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4", "201", "201", "201"],
-    "artifactory-patch-only": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4", "201", "201", "201"],
-    "nexus": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4", "201", *["405 UNSUPPORTED"] * 2],
-    "aliyun": ["202 0-0", "202 0-2", "202 0-1", "204 0-1", "416 0-4", "201", "201", "201"],
-    "gitlab": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416", "202 0-0", "201", "401 UNAUTHORIZED"],
-    "ggcr": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4", "201", "202 0-0", "202 0-0"],
-    "pulp": ["202 0-0", "204 0-2", "204 0-4", "204 0-4", "416 0-4", "201", "202 0-0", "202 0-0"],
-    "body-limit": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416", "202 0-0", "201", "201"],
+    "artifactory": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4 RANGE_INVALID", "201", "201", "201"],
+    "artifactory-patch-only": [
+        "202 0-0",
+        "202 0-2",
+        "202 0-4",
+        "204 0-4",
+        "416 0-4 RANGE_INVALID",
+        "201",
+        "201",
+        "201",
+    ],
+    "nexus": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 0-4 RANGE_INVALID", "201", *["405 UNSUPPORTED"] * 2],
+    "aliyun": ["202 0-0", "202 0-2", "202 0-1", "204 0-1", "416 0-4 RANGE_INVALID", "201", "201", "201"],
+    "gitlab": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 RANGE_INVALID", "202 0-0", "201", "401 UNAUTHORIZED"],
+    "ggcr": ["202 0-0", "202 0-2", "202 0-4", "400 NAME_INVALID", "416 RANGE_INVALID", "201", "202 0-0", "202 0-0"],
+    "pulp": ["202 0-0", "204 0-2", "204 0-4", "204 0-4", "416 0-4 RANGE_INVALID", "201", "202 0-0", "202 0-0"],
+    "body-limit": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 RANGE_INVALID", "202 0-0", "201", "201"],
 }
 
 
@@ -131,7 +140,7 @@ async def test_blob_is_closed_by_a_put_with_its_last_bytes_or_none(name: str) ->
         "ecr": {"empty": "500 UNKNOWN"},
         "ecr-public": {"last": "400 DIGEST_INVALID"},
         "artifactory-patch-only": {"last": "404 BLOB_UNKNOWN", "whole": "404 BLOB_UNKNOWN"},
-        "gar": {"empty": "400 DIGEST_INVALID", "last": "416 0-0"},
+        "gar": {"empty": "400 DIGEST_INVALID", "last": "416 0-0 RANGE_INVALID"},
     }
     async with registry_of(name, min_chunk=0) as registry, client(registry) as http:
         seen = {
@@ -183,26 +192,70 @@ async def test_quay_tells_no_location_when_it_is_asked() -> None:
 async def test_quay_takes_what_is_new_of_a_chunk_that_overlaps() -> None:
     async with registry_of("quay") as registry, client(registry) as http:
         session = await open_with(http, b"abc")
-        assert await session.ask("PATCH", b"cde", 4) == "416 0-3"
+        assert await session.ask("PATCH", b"cde", 4) == "416 0-3 RANGE_INVALID"
         assert await session.ask("PUT", b"bcde", 1, closes=b"abcde") == "201"
         assert registry.repository("a").blobs == {sha(b"abcde"): b"abcde"}
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
-@pytest.mark.parametrize("name", ["distribution-2.8", "harbor", "acr", "distribution-3"])
-async def test_stale_state_ends_the_session_or_is_refused(name: str, method: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "seen", "then"),
+    [
+        ("distribution-2.8", "404 BLOB_UPLOAD_INVALID", "204 0-2"),
+        ("harbor", "404 BLOB_UPLOAD_INVALID", "204 0-2"),
+        ("acr", "404 BLOB_UPLOAD_INVALID", "404 BLOB_UPLOAD_UNKNOWN"),
+        ("distribution-3", "416 RANGE_INVALID", "204 0-2"),
+    ],
+)
+async def test_stale_state_is_refused_and_may_end_the_session(name: str, seen: str, then: str, method: str) -> None:
     async with registry_of(name) as registry, client(registry) as http:
         session = await open_with(http)
         stale = session.location
         await session.ask("PATCH", b"abc", 0)
-        session.location = stale
-        seen = await session.ask(method, b"de" if method in {"PATCH", "PUT"} else b"")
-        if name == "distribution-3":
-            assert seen == {"GET": "204 0-2", "DELETE": "204"}.get(method, "416")
-            assert len(registry.repository("a").uploads) == (method != "DELETE")
-        else:
-            assert seen == "404 BLOB_UPLOAD_INVALID"
-            assert registry.repository("a").uploads == {}
+        latest, session.location = session.location, stale
+        answered = await session.ask(method, b"de" if method in {"PATCH", "PUT"} else b"")
+        assert answered == ("204 0-2" if (name, method) == ("distribution-3", "GET") else seen)
+        session.location = latest
+        assert await session.ask("GET") == then
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"), [("distribution-3", "204 0-2"), ("distribution-2.8", "404 BLOB_UPLOAD_INVALID")]
+)
+async def test_state_that_is_missing_is_no_state(name: str, seen: str) -> None:
+    async with registry_of(name) as registry, client(registry) as http:
+        session = await open_with(http, b"abc")
+        session.location = session.location.partition("?")[0]
+        assert await session.ask("PATCH", b"de", 3) == "404 BLOB_UPLOAD_INVALID"
+        assert await session.ask("GET") == seen
+
+
+async def test_distribution_keeps_a_session_whose_digest_was_wrong() -> None:
+    async with registry_of("distribution-3") as registry, client(registry) as http:
+        session = await open_with(http)
+        assert await session.ask("PUT", b"ab", closes=b"other") == "400 DIGEST_INVALID"
+        assert await session.ask("GET") == "204 0-1"
+        assert await session.ask("PUT", b"c", closes=b"abc") == "201"
+
+
+async def test_ggcr_neither_tells_of_a_session_nor_deletes_it() -> None:
+    async with registry_of("ggcr") as registry, client(registry) as http:
+        session = await open_with(http, b"abc")
+        assert await session.ask("DELETE") == "400 NAME_INVALID"
+        assert await session.ask("PUT", b"d", 3, closes=b"abcd") == "201"
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "named"), [("spec", 404, True), ("distribution-3", 400, True), ("minimal", 404, False)]
+)
+async def test_manifest_without_its_blobs_is_refused_by_name_or_without(name: str, status: int, named: bool) -> None:
+    layers = [{"digest": sha(b"1")}, {"digest": sha(b"2")}]
+    raw = json.dumps({"mediaType": TYPE, "layers": layers}).encode()
+    async with registry_of(name) as registry, client(registry) as http:
+        put = await put_manifest(http, raw, "1")
+        details = [error.get("detail") for error in put.json()["errors"]]
+        assert put.status_code == status
+        assert details == ([layer["digest"] for layer in layers] if named else [None])
 
 
 async def test_query_of_a_location_has_to_come_back_byte_for_byte() -> None:
@@ -250,7 +303,7 @@ async def test_body_that_broke_off_is_kept_or_lost(
         where = session.location if method == "PATCH" else closing(session.location, b"abcuvwxyz")
         await break_off(registry, method, where, 3)
         assert await session.ask("GET") == held
-        if held.startswith("204"):
+        if held.startswith("204"):  # what was kept is gone on with
             data, start = (b"abcuvw", 3) if name == "ecr" else (b"abcxyzuvw", 6)
             assert await session.ask("PUT", data[start:], start, closes=data) == "201"
 
@@ -263,7 +316,7 @@ async def test_zot_tells_of_a_streamed_body_alone_and_wants_the_place_of_the_las
         session = await open_with(http, b"abc")
         answer = await http.patch(session.location, content=streamed())
         assert said(answer) == "202 0-1"
-        assert await session.ask("PUT", b"f", closes=b"abcdef") == "416 0-4"
+        assert await session.ask("PUT", b"f", closes=b"abcdef") == "416 0-4 RANGE_INVALID"
         assert await session.ask("PUT", b"f", 5, closes=b"abcdef") == "201"
 
 
@@ -273,7 +326,7 @@ async def test_distribution_does_not_check_the_place_of_a_streamed_body() -> Non
 
     async with registry_of("distribution-3") as registry, client(registry) as http:
         session = await open_with(http, b"abc")
-        assert await session.ask("PATCH", b"de", 7) == "416"
+        assert await session.ask("PATCH", b"de", 7) == "416 RANGE_INVALID"
         answer = await http.patch(session.location, content=streamed(), headers={"content-range": "7-8"})
         assert said(answer) == "202 0-4"
 
@@ -357,6 +410,21 @@ async def test_nexus_refuses_the_second_of_two_sessions_that_close_with_one_blob
 
 async def put_manifest(http: httpx.AsyncClient, raw: bytes, identifier: str) -> httpx.Response:
     return await http.put(f"/v2/a/manifests/{identifier}", content=raw, headers={"content-type": TYPE})
+
+
+async def test_quay_says_ok_in_what_calls_itself_html() -> None:
+    raw = json.dumps({"mediaType": TYPE}).encode()
+    async with registry_of("quay") as registry, client(registry) as http:
+        put = await put_manifest(http, raw, "1")
+        assert (put.status_code, put.text, put.headers["content-type"]) == (201, "OK", "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize("stated", ["x", "0-1", "bytes 0-2/*"])
+async def test_content_range_that_contradicts_its_body_is_refused(stated: str) -> None:
+    async with registry_of("spec") as registry, client(registry) as http:
+        session = await open_with(http)
+        answer = await http.patch(session.location, content=b"abc", headers={"content-range": stated})
+        assert said(answer) == "416 0-0 RANGE_INVALID"
 
 
 async def test_minimal_registry_says_no_digest_and_knows_no_referrers() -> None:

@@ -9,10 +9,11 @@ from ocipush.testing._server import Response
 
 def refusal(status: int, code: str, message: str, **headers: str) -> Response:
     """Say no, in the specification's words (distribution-spec, "Error Codes")."""
-    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
-    return Response(status, {"Content-Type": "application/json", **headers}, body)
+    answer = reply({"errors": [{"code": code, "message": message}]}, status=status)
+    answer.headers.update(headers)
+    return answer
 
 
-def reply(value: object, media_type: str = "application/json") -> Response:
-    """Answer 200 with a JSON document."""
-    return Response(200, {"Content-Type": media_type}, json.dumps(value).encode())
+def reply(value: object, media_type: str = "application/json", *, status: int = 200) -> Response:
+    """Answer with a JSON document."""
+    return Response(status, {"Content-Type": media_type}, json.dumps(value).encode())

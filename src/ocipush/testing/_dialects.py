@@ -31,9 +31,9 @@ class Dialect:
     """Location names scheme and host."""
     location_query: str = ""
     """A query in Location; a request that does not bring it back byte for byte is a complaint."""
-    state: Literal["none", "guards", "cancels"] = "none"
-    """A ``_state`` in Location, which must be that of the latest Location: PATCH and PUT with a stale one are answered 416;
-    or any request with a stale one, GET included, ends the session with 404 BLOB_UPLOAD_INVALID."""
+    state: Literal["none", "guards", "refuses", "cancels"] = "none"
+    """A ``_state`` in Location, which must be that of the latest Location. With a stale one, all requests but GET are answered
+    416; or all requests, GET included, 404 BLOB_UPLOAD_INVALID; or likewise, and the session is gone."""
 
     # How it tells what has arrived
     posted_range: str = "0-0"
@@ -44,6 +44,8 @@ class Dialect:
     """Range after a PATCH without both Content-Length and Content-Range; empty: as after any other."""
     asked_range: str = "0-{last}"
     """Range of the answer to GET."""
+    asked_status: int = 204
+    """The status of GET; another one is a refusal."""
     asked_location: bool = True
     """The answer to GET has a Location."""
     refused_range: str = "0-{last}"
@@ -52,6 +54,10 @@ class Dialect:
     # How it takes bodies
     cut: Literal["kept", "dropped", "acknowledged"] = "kept"
     """After a body that broke off: its bytes are kept; the session is gone; only bodies that were answered are kept."""
+    mismatch_ends: bool = True
+    """A digest that is not the content's ends the session; else its bytes stay there."""
+    deleted_status: int = 204
+    """The status of DELETE; another one is a refusal."""
     patch_status: int = 202
     """The status of a PATCH that went well."""
     chunks: Literal["taken", "refused", "garbled"] = "taken"
@@ -100,6 +106,10 @@ class Dialect:
     """A manifest put by its digest is tagged with ``?tag=``, and OCI-Tag says so."""
     immutable_tags: bool = False
     """A tag is put once; the same manifest again is refused like any other."""
+    missing_status: int = 404
+    """The status of a manifest whose blobs are not there."""
+    missing_detail: bool = True
+    """Its error names them, one each in ``detail``."""
     html_ok: bool = False
     """The answer to a manifest that was taken is ``OK``, and calls itself HTML."""
     unknown_repository: Literal["made", "NAME_UNKNOWN", "DENIED"] = "made"
@@ -135,18 +145,27 @@ _DISTRIBUTION_3: Final = Dialect(
     patch_content_range="with length",
     put_content_range="ignored",
     refused_range="",
+    mismatch_ends=False,
     single_post=False,
+    missing_status=400,
     referrers=False,
     delete_scope=True,
 )
-# It cannot resume once a byte of a broken body has arrived: the state in hand is then stale.
-_DISTRIBUTION_2: Final = replace(_DISTRIBUTION_3, state="cancels", patch_content_range="ignored")
+# Once a byte of a broken body has arrived, the state in hand is stale, and there is no other: the blob has to start anew. It
+# means to cancel the session, but closes it first, which makes that fail (2.8.2 and 2.8.3).
+_DISTRIBUTION_2: Final = replace(_DISTRIBUTION_3, state="refuses", patch_content_range="ignored")
 
 DIALECTS: Final[dict[str, Dialect]] = {
     "spec": _SPEC,
     # What the specification leaves to a registry, left out.
     "minimal": Dialect(
-        single_post=False, self_mount=202, cross_mount=202, digest_header=False, referrers=False, refused_range=""
+        single_post=False,
+        self_mount=202,
+        cross_mount=202,
+        digest_header=False,
+        missing_detail=False,
+        referrers=False,
+        refused_range="",
     ),
     "distribution-2.8": _DISTRIBUTION_2,
     "distribution-3": _DISTRIBUTION_3,
@@ -193,7 +212,6 @@ DIALECTS: Final[dict[str, Dialect]] = {
     # Streams: goharbor/harbor#23016; state: Azure/azure-sdk-for-python#29738. Its 413 for one body over about 20 MB
     # (goharbor/harbor#23015) does not meet every client, and is left out.
     "acr": Dialect(
-        absolute_location=False,
         location_query="_nouploadcache=false",
         state="cancels",
         takes_streams=False,
@@ -211,7 +229,8 @@ DIALECTS: Final[dict[str, Dialect]] = {
     ),
     # Mount: estesp/manifest-tool#53; the rest is by its origin.
     "gitlab": replace(_DISTRIBUTION_3, cross_mount=401),
-    "ggcr": Dialect(self_mount=202, cross_mount=202),
+    # `crane registry serve`. That a blob is in all its repositories at once is left out.
+    "ggcr": Dialect(refused_range="", asked_status=400, deleted_status=400, self_mount=202, cross_mount=202),
     "pulp": Dialect(patch_status=204, self_mount=202, cross_mount=202),  # pulp/pulp_container#2199
     "body-limit": replace(_DISTRIBUTION_3, max_body=MIB),  # nginx as it comes
 }

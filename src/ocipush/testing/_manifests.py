@@ -46,7 +46,7 @@ class Manifests:
         digest = digest_of(raw, identifier.partition(":")[0] if by_digest else "sha256")
         if by_digest and digest != identifier:
             return refusal(400, "DIGEST_INVALID", f"the body's digest is {digest}")
-        found = _read(raw, request.headers.get("content-type", ""), repository)
+        found = self._read(raw, request.headers.get("content-type", ""), repository)
         if isinstance(found, Response):
             return found
         tags = self._parameters(request) if by_digest else [identifier]
@@ -87,6 +87,25 @@ class Manifests:
             tags = tags[: int(limit)]
         return reply({"name": name, "tags": tags})
 
+    def _read(
+        self, raw: bytes, media_type: str, repository: Repository
+    ) -> tuple[StoredManifest, str | None] | Response:
+        """Return a manifest and its subject, or why it is refused."""
+        try:
+            content = json.loads(raw)
+            stated = content.get("mediaType", media_type)
+            missing = _missing(content, repository)
+            subject = str(content["subject"]["digest"]) if "subject" in content else ""
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+            return refusal(400, "MANIFEST_INVALID", "the body is not a manifest")
+        if not media_type or stated != media_type:
+            return refusal(400, "MANIFEST_INVALID", "Content-Type is not the manifest's mediaType")
+        if missing:
+            named = [{"detail": digest} for digest in missing] if self._dialect.missing_detail else [{}]
+            error = {"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown to registry"}
+            return reply({"errors": [{**error, **detail} for detail in named]}, status=self._dialect.missing_status)
+        return StoredManifest(media_type, raw), subject if DIGEST.fullmatch(subject) else None
+
     def _parameters(self, request: Request) -> list[str]:
         if not self._dialect.tag_parameter:
             return []
@@ -95,22 +114,6 @@ class Manifests:
 
     def _named(self, digest: str) -> dict[str, str]:
         return {"Docker-Content-Digest": digest} if self._dialect.digest_header else {}
-
-
-def _read(raw: bytes, media_type: str, repository: Repository) -> tuple[StoredManifest, str | None] | Response:
-    """Return a manifest and its subject, or why it is refused."""
-    try:
-        content = json.loads(raw)
-        stated = content.get("mediaType", media_type)
-        missing = _missing(content, repository)
-        subject = str(content["subject"]["digest"]) if "subject" in content else ""
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        return refusal(400, "MANIFEST_INVALID", "the body is not a manifest")
-    if not media_type or stated != media_type:
-        return refusal(400, "MANIFEST_INVALID", "Content-Type is not the manifest's mediaType")
-    if missing:
-        return refusal(404, "MANIFEST_BLOB_UNKNOWN", f"not in the repository: {', '.join(missing)}")
-    return StoredManifest(media_type, raw), subject if DIGEST.fullmatch(subject) else None
 
 
 def _fixed(name: str, tag: str) -> str:

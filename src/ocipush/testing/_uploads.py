@@ -59,6 +59,8 @@ class UploadSessions:
         upload = await self._session(request, name, item)
         if isinstance(upload, Response):
             return upload
+        if self._dialect.asked_status != 204:
+            return refusal(self._dialect.asked_status, "NAME_INVALID", "invalid digest")
         answer = self._progress(204, request, name, upload, self._dialect.asked_range)
         if not self._dialect.asked_location:
             del answer.headers["Location"]
@@ -69,6 +71,8 @@ class UploadSessions:
         upload = await self._session(request, name, item)
         if isinstance(upload, Response):
             return upload
+        if self._dialect.deleted_status != 204:
+            return refusal(self._dialect.deleted_status, "NAME_INVALID", "invalid digest")
         await (await self._storage.open(name)).drop(upload)
         return Response(204)
 
@@ -129,14 +133,14 @@ class UploadSessions:
         query = self._dialect.location_query
         if not request.target.partition("?")[2].startswith(query):
             request.complaints.append(f"its query does not begin with {query}")
-        if self._dialect.state == "none" or request.query.get("_state") == _state(upload):
+        state, mode = request.query.get("_state"), self._dialect.state
+        if mode == "none" or state == _state(upload) or (mode == "guards" and request.method == "GET"):
             return upload
-        if self._dialect.state == "cancels":
-            await repository.drop(upload)
-            return refusal(404, "BLOB_UPLOAD_INVALID", "the state is not that of the upload, which is cancelled")
-        if request.method in {"PATCH", "PUT"}:
+        if mode == "guards" and state is not None:
             return self._out_of_order(request, name, upload)
-        return upload
+        if mode == "cancels":
+            await repository.drop(upload)
+        return refusal(404, "BLOB_UPLOAD_INVALID", "the state is not that of the upload")
 
     async def _fill(self, request: Request, name: str, upload: Upload, reading: ContentRange) -> Response | None:
         """Append a request's body to its session; return the refusal of one that does not fit there."""
@@ -183,7 +187,8 @@ class UploadSessions:
     ) -> Response:
         garbled = self._dialect.chunks == "garbled" and len(upload.chunks) > 1
         if garbled or not DIGEST.fullmatch(digest) or not await upload.matches(digest):
-            await repository.drop(upload)
+            if self._dialect.mismatch_ends:
+                await repository.drop(upload)
             return refusal(400, "DIGEST_INVALID", f"the content's digest is not {digest}")
         if self._dialect.size_of_last_body and request.body_size not in {0, upload.size}:
             request.complaints.append(f"{digest} is recorded with {request.body_size} bytes, and has {upload.size}")
@@ -207,8 +212,10 @@ class UploadSessions:
         return Response(status, headers)
 
     def _out_of_order(self, request: Request, name: str, upload: Upload) -> Response:
-        form = self._dialect.refused_range
-        return self._progress(416, request, name, upload, form) if form else Response(416)
+        answer = refusal(416, "RANGE_INVALID", "the bytes are not those that come next")
+        if form := self._dialect.refused_range:
+            answer.headers.update(self._progress(416, request, name, upload, form).headers)
+        return answer
 
 
 def _start(request: Request, upload: Upload, reading: ContentRange) -> int:
