@@ -217,8 +217,9 @@ class Repository:
         if answer.status not in {200, 201, 202, 204} or is_web_page(answer.headers, answer.body):
             if answer.status == 416:
                 session.out_of_range()
-            session.gone = answer.status == 404
-            raise self._error(answer)
+            error = self._error(answer)
+            session.gone = answer.status == 404 and "BLOB_UNKNOWN" not in error.codes
+            raise error
         if not step.closing:
             session.stored(step.end, self._location(answer))
 

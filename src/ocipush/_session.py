@@ -55,11 +55,13 @@ class Limits:
         whole: of a body that is the blob.
         ranged: of one with a Content-Range; GHCR's limit is for those only.
         patch_only: a PUT with a body is not understood; the bytes go in a PATCH before an empty one (old Artifactory).
+        unchunked: a blob in several bodies is refused (Google Artifact Registry) or garbled (ECR public).
     """
 
     whole: int | None = None
     ranged: int | None = None
     patch_only: bool = False
+    unchunked: bool = False
 
     def refused(self, size: int, *, ranged: bool, said: int | None) -> bool:
         """Take in that a body of ``size`` bytes was too large; whether a smaller one is left to try.
@@ -139,7 +141,7 @@ class Session:
         """
         left = self.size - self.offset
         sizes = [chunk_size, self.most, limits.whole, limits.ranged if limits.whole or self.offset else None]
-        allowed = [size for size in sizes if size]
+        allowed = [size for size in sizes if size and not limits.unchunked]
         chunk = max(min(allowed), self.least) if allowed else None
         if chunk is not None and left > chunk:
             return self._step("PATCH", chunk, ranged=True)

@@ -131,6 +131,8 @@ class _Upload:
         self._best = 0  # how far the blob had come when its failures were last counted anew
         self._lost = 0  # sessions that ended before their blob did
         self._unknown = 0  # fresh sessions whose first PUT was answered 404
+        self._adapted = False  # a refusal has taught how this registry takes blobs
+        self._garbled = 0  # times that the registry found another digest than ours in what came in several bodies
         self._too_large: int | None = None  # the smallest body that was refused for its size
         self._announced = False
         self._sent = 0
@@ -164,6 +166,7 @@ class _Upload:
 
     async def _go_on(self) -> BlobOutcome:
         """One attempt: from where the blob is, to its end."""
+        self._step = None
         if self._broken:
             if await self._repository.has_blob(self._blob):  # a broken commit may have been one (wire.md)
                 await self._ended()
@@ -318,8 +321,12 @@ class _Upload:
             return self._retry.delay(self._failures) if may_pass(failure) else None
         if isinstance(failure, BlobTooLargeError):
             return self._shrink(failure)
+        if self._adapt(failure):
+            return 0.0
         if "DIGEST_INVALID" in failure.codes:  # was it damaged on the way?
             await self._check_source(failure)
+            self._garbled += self._step is not None and self._step.start > 0
+            self._learned.limits.unchunked |= self._garbled > 1 and self._learned.limits.whole is None
             await self._begin_anew()
         elif isinstance(failure, UploadInvalidatedError):
             step = self._step
@@ -343,6 +350,17 @@ class _Upload:
             return None
         self._failures = 0
         return 0.0
+
+    def _adapt(self, failure: RegistryError) -> bool:
+        """Whether a refusal tells that the registry wants its blobs in another way, which is then tried at once."""
+        step, limits = self._step, self._learned.limits
+        if step is None or self._adapted:
+            return False
+        if step.method == "PATCH" and failure.status in {405, 501}:
+            self._adapted = limits.unchunked = True
+        elif step.closing and step.end > step.start and "BLOB_UNKNOWN" in failure.codes:
+            self._adapted, self._unknown = True, 2  # old Artifactory's words for a PUT that has a body
+        return self._adapted
 
     async def _check_source(self, failure: RegistryError) -> None:
         if await self._uploads.layout.is_corrupt(self._blob):

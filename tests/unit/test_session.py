@@ -143,3 +143,8 @@ def test_any_words_are_read_or_ignored(text: str) -> None:
     assert (parse_range(text) or 0) >= 0
     assert (parse_size_limit(text) or 1) >= 1
     assert (parse_chunk_length(text) or 0) >= 0
+
+
+def test_blob_goes_whole_where_chunks_are_not_taken_whatever_was_asked_for() -> None:
+    limits = Limits(ranged=2, unchunked=True)
+    assert steps(Session("/u", 10, least=5), limits, chunk_size=3) == [("PUT", 0, 10, None)]
