@@ -83,7 +83,8 @@ def _say(text: str) -> None:
 
 def _fail(exc: BaseException, *, debug: bool, as_json: bool) -> NoReturn:
     if debug:
-        click.echo("".join(traceback.format_exception(exc)), err=True, nl=False)
+        for line in "".join(traceback.format_exception(exc)).splitlines():
+            _say(line)
     if isinstance(exc, OcipushError):
         message, hint = exc.message, exc.hint
     elif isinstance(exc, OSError):

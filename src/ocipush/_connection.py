@@ -6,6 +6,7 @@ May import: _body, _socket, anyio, h11, httpx.
 from __future__ import annotations
 
 import contextlib
+import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, cast
 
@@ -194,7 +195,9 @@ class Connection:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as exc:
-                raise httpx.RemoteProtocolError(str(exc)) from exc
+                # Of a header only that it is wrong: it could be the Location of an upload, which can be signed.
+                words = re.sub(r"(header (?:line|name|value)):? .*", r"\1", str(exc), flags=re.DOTALL)
+                raise httpx.RemoteProtocolError(words) from None
             if isinstance(event, h11.Event):
                 return event
             data = self._wire.receive_now()

@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -89,10 +89,10 @@ class Answer:
     """
 
     method: str
-    url: str
+    url: str = field(repr=False)
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     attempts: int = 1
     seconds: float = 0.0
     renewable: bool = False

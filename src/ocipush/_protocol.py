@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, quote_plus, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
 
 from ._session import parse_size_limit
 from .errors import (
@@ -27,11 +27,13 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 MAX_PATH: Final = 500  # characters of an URL's path that an error shows
 MAX_DETAIL: Final = 1000  # characters of a registry's own words that an error shows
+MAX_ERRORS: Final = 100  # entries of an error body that are read
+SHORTEST_SECRET: Final = 8  # characters; a shorter one would be taken out of words that it happens to stand in
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*(?:,|$)')
@@ -39,8 +41,10 @@ _SCHEME = re.compile(rf"[\s,]*({_WORD})(?=[\s,]|$)\s*")
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _RATE_LIMIT = re.compile(r"rate.?limit|too many requests|TOOMANYREQUESTS", re.IGNORECASE)
-# Control characters, line and paragraph separators, what turns the direction of writing, and halves of surrogate pairs.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+# Control characters, line and paragraph separators, what is not seen or turns the direction of writing, half surrogates.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]+")
+# Hosts and ports in the one spelling that all readers of URLs read alike: no names but ASCII ones, no escapes.
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LOCATION_HINT: Final = "the registry, or a proxy in front of it, does not know its own address: look into its settings"
 
 
@@ -87,7 +91,38 @@ def redact(url: str) -> str:
     digest = re.search(r"(?:^|&)digest=(sha[0-9]+(?::|%3A)[0-9a-f]+)", parts.query)
     query = f"…&digest={digest[1]}" if digest else "…"
     path = parts.path if len(parts.path) <= MAX_PATH else parts.path[:MAX_PATH] + "…"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, query if parts.query else "", ""))
+    return printable(
+        urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, query if parts.query else "", ""))
+    )
+
+
+def conceal(words: str, secrets: Iterable[str]) -> str:
+    """A registry's words without what it should not say back, as it is or quoted for an URL."""
+    for secret in secrets:
+        for spelt in {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}:
+            if len(spelt) >= SHORTEST_SECRET:
+                words = words.replace(spelt, "…")
+    return words
+
+
+def without_query(words: str, url: str) -> str:
+    """A registry's words about a request, without what the query of its URL said: storage services say back signatures."""
+    pairs = (pair.partition("=") for pair in urlsplit(url).query.split("&"))
+    values = [value for name, _, value in pairs if name not in {"digest", "mount", "from", "scope", "service"}]
+    return conceal(words, (*values, *map(unquote, values), *map(unquote_plus, values)))
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of an ``http`` or ``https`` URL, without user information and fragment.
+
+    Raises:
+        ValueError: it is no such URL, or its host could be read in two ways.
+    """
+    parts = urlsplit(url)
+    authority = parts.netloc.rpartition("@")[2]
+    if parts.scheme not in {"http", "https"} or not _AUTHORITY.fullmatch(authority) or (parts.port or 0) > 65535:
+        raise ValueError("no http or https URL")
+    return parts._replace(netloc=authority, fragment="")
 
 
 def resolve_location(request_url: str, location: str) -> str:
@@ -102,25 +137,26 @@ def resolve_location(request_url: str, location: str) -> str:
     base = urlsplit(request_url)
     shown = redact(request_url)
     try:
-        target = urlsplit(urljoin(request_url, location))
-        host, port = target.hostname, target.port
-    except ValueError as exc:
-        raise UnsafeLocationError("the registry's Location is not an URL", hint=_LOCATION_HINT, url=shown) from exc
-    if target.scheme not in {"http", "https"} or not host:
+        joined = urljoin(request_url, location)
+        if urlsplit(joined).scheme not in {"http", "https"}:
+            raise UnsafeLocationError(
+                f"the registry's Location is not HTTP: {redact(joined)}", hint=_LOCATION_HINT, url=shown
+            )
+        target = split_url(joined)
+    except ValueError:
         raise UnsafeLocationError(
-            f"the registry's Location is not HTTP: {redact(target.geturl())}", hint=_LOCATION_HINT, url=shown
-        )
-    netloc = target.netloc.rpartition("@")[2]
-    scheme = target.scheme
+            "the registry's Location is not an URL", hint=_LOCATION_HINT, url=shown
+        ) from None  # whose words could hold the Location's query
+    netloc, scheme = target.netloc, target.scheme
     if base.scheme == "https" and scheme == "http":
-        if host != base.hostname:
+        if target.hostname != base.hostname:
             raise UnsafeLocationError(
                 f"the registry sent the upload from TLS to plain HTTP: {redact(target.geturl())}",
                 hint=_LOCATION_HINT,
                 url=shown,
             )
         scheme = "https"
-        netloc = base.netloc.rpartition("@")[2] if port in {None, 80} else netloc
+        netloc = base.netloc.rpartition("@")[2] if target.port in {None, 80} else netloc
     return urlunsplit((scheme, netloc, target.path, target.query, ""))
 
 
@@ -155,7 +191,7 @@ def parse_failure(body: bytes) -> Failure:
     """Read an error body of any form. Bounded: the caller gives at most the first 64 KiB."""
     try:
         value: Any = json.loads(body)
-        errors = value["errors"]
+        errors = list(value["errors"])[:MAX_ERRORS]
         codes = tuple(printable(str(error["code"])) for error in errors)
         words = (f"{error['code']}: {error.get('message') or ''}".rstrip(": ") for error in errors)
         digests = tuple(_DIGEST.findall(json.dumps([error.get("detail") for error in errors])))
@@ -233,6 +269,7 @@ def error_for(
     """
     failure = parse_failure(body)
     limit = parse_size_limit(failure.detail) if status in {413, 416} else None
+    failure = replace(failure, detail=without_query(failure.detail, url))
     cls = next((_BY_CODE[code] for code in failure.codes if code in _BY_CODE), None)
     cls = cls or _BY_STATUS.get(status)
     if status == 401 and not anonymous and _is_denied(headers):

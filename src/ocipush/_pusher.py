@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
+import traceback
+from functools import wraps
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import anyio.to_thread
 
@@ -27,10 +30,39 @@ from ._version import __version__
 from .errors import DeadlineExceededError, OcipushError, PusherClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping
 
     from ._events import OnEvent, PushResult
     from ._reference import Reference
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _without_locals(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Let no error leave with the local variables of its frames: what collects those would collect logins and tokens."""
+
+    @wraps(method)
+    async def clean(*args: P.args, **options: P.kwargs) -> T:
+        ambient = sys.exception()
+        try:
+            return await method(*args, **options)
+        except OcipushError as exc:
+            _clear_locals(exc, {ambient})
+            raise
+
+    return clean
+
+
+def _clear_locals(exc: BaseException | None, seen: set[BaseException | None]) -> None:
+    if exc in seen or exc is None:
+        return
+    seen.add(exc)
+    traceback.clear_frames(exc.__traceback__)
+    _clear_locals(exc.__cause__, seen)
+    _clear_locals(exc.__context__, seen)
+    for one in exc.exceptions if isinstance(exc, BaseExceptionGroup) else ():
+        _clear_locals(one, seen)
 
 
 class Pusher:
@@ -106,6 +138,7 @@ class Pusher:
             await client.aclose()
         self._clients.clear()
 
+    @_without_locals
     async def push(
         self,
         source: str | PathLike[str],
@@ -178,6 +211,7 @@ class Pusher:
             hint="RetryPolicy(deadline=) says how long a push may take",
         )
 
+    @_without_locals
     async def check_login(self, registry: str, login: Login | None = None) -> None:
         """Ask ``registry`` whether it knows ``login``; default: the one that a push would use.
 

@@ -20,6 +20,7 @@ from ._protocol import (
     printable,
     resolve_location,
     same_origin,
+    without_query,
 )
 from ._session import Session, parse_chunk_length, parse_range
 from .errors import (
@@ -243,13 +244,14 @@ class Repository:
             raise self._error(answer)
         theirs, ours = answer.headers.get("docker-content-digest"), document.descriptor.digest
         if theirs and theirs not in {ours, Digest.of(document.raw)}:  # registries that name all by sha256
-            raise UnexpectedResponseError(
+            error = UnexpectedResponseError(
                 f"PUT {url}: the registry stored {printable(theirs)!r}, not {ours}",
                 hint="something between may have changed the manifest; pull it by its digest before you use it",
                 status=answer.status,
                 method="PUT",
                 url=url,
             )
+            raise self._route.authorizer.explain(error)
 
     async def _request(
         self,
@@ -280,7 +282,7 @@ class Repository:
             if last or not renewable:
                 break
         for text in parse_warnings(reply.headers.get("warning", "")):
-            self._on_warning(text)
+            self._on_warning(self._route.authorizer.conceal(without_query(text, url)))
         return replace(reply, renewable=True) if renewable and not repeat else reply
 
     async def _send_once(
@@ -296,8 +298,8 @@ class Repository:
             self._pace.served()
         return reply
 
-    async def _fetch(self, url: str, headers: dict[str, str]) -> Answer:
-        return await self._repeat("GET", url, headers, b"")
+    async def _fetch(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        return await self._repeat(method, url, headers, body)
 
     async def _repeat(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
         self.requests += 1

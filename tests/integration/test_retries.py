@@ -155,9 +155,9 @@ async def test_login_goes_to_a_token_service_over_tls_or_where_plain_http_is_all
 
     asked: list[tuple[str, dict[str, str]]] = []
 
-    async def fetch(url: str, headers: dict[str, str]) -> Answer:
+    async def fetch(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
         asked.append((url, headers))
-        return Answer("GET", url, 200, {}, b'{"token": "t"}')
+        return Answer(method, url, 200, {}, b'{"token": "t"}')
 
     authorizer = Authorizer(ocipush.Login("u", "p"), tls_verify=tls_verify)
     authorizer.learn(Answer("GET", "", 401, {"www-authenticate": f'Bearer realm="{realm}"'}, b""), "s", None)
