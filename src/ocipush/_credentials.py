@@ -9,8 +9,7 @@ import fcntl
 import json
 import logging
 import os
-import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -150,16 +149,25 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _replace(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")  # mkstemp's mode is 0600
+    """Write a new file and put it in the place of ``path``. One that a crash left is taken away first: it holds logins."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with open(new, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            os.fchmod(file.fileno(), 0o600)  # whatever the umask
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        new.replace(path)
     except BaseException:
-        Path(temporary).unlink()
+        new.unlink(missing_ok=True)
         raise
+    with suppress(OSError):  # some file systems cannot; the login is saved all the same
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def _load(path: Path) -> dict[str, Any]:

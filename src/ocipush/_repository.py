@@ -22,9 +22,9 @@ from ._protocol import (
     same_origin,
     without_query,
 )
+from ._retry import RETRIED_STATUSES
 from ._session import Session, parse_chunk_length, parse_range
 from .errors import (
-    AuthenticationError,
     AuthorizationError,
     InvalidLayoutError,
     RateLimitedError,
@@ -166,7 +166,9 @@ class Repository:
         query = f"mount={quote(blob.digest, safe='')}&from={quote(source, safe='')}"
         try:
             answer = await self._request("POST", f"{self.url}/blobs/uploads/?{query}", scope=scope)
-        except (AuthenticationError, AuthorizationError):  # the token service grants no pull from there
+        except RegistryError as exc:  # the token service grants no pull from there
+            if exc.status in RETRIED_STATUSES or isinstance(exc, RateLimitedError):
+                raise
             self._learned.refused_mounts.add((self.name, source))
             return None
         if answer.status in {400, 401, 403, 404, 405} and not isinstance(self._error(answer), RateLimitedError):

@@ -54,6 +54,44 @@ def test_unsafe_location_is_refused(location: str) -> None:
         protocol.resolve_location("https://host/v2/", location)
 
 
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("https://host.example/v2/", True),
+        ("https://host.example:443", True),
+        ("https://HOST.Example/", True),
+        ("http://host.example/", False),
+        ("http://host.example:443/", False),
+        ("https://host.example:444/", False),
+        ("https://host.example./", False),
+        ("https://xn--hst-sna.example/", False),
+        ("https://host.example.evil.example/", False),
+        ("https://evil.example/host.example", False),
+        ("https://evil.example?host.example", False),
+    ],
+)
+def test_origin_is_scheme_host_and_port(url: str, same: bool) -> None:
+    assert protocol.same_origin("https://host.example", url) is same
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://hоst/up",  # a Cyrillic о
+        "https://h%6fst/up",
+        "https://host\\.evil.example/",
+        "https://host:/up",
+        "https://ho st/up",
+        "https://host\u3002evil.example/",
+        "https://[fe80::1%25eth0]/",
+        "javascript:alert(1)",
+    ],
+)
+def test_location_whose_host_could_be_read_in_two_ways_is_refused(location: str) -> None:
+    with pytest.raises(errors.UnsafeLocationError):
+        protocol.resolve_location("https://host/v2/", location)
+
+
 def test_digest_is_appended_and_the_rest_of_the_query_kept() -> None:
     quoted = "digest=sha256%3A" + "0" * 64
     assert protocol.append_digest("http://h/u?_state=a%2Bb", DIGEST) == f"http://h/u?_state=a%2Bb&{quoted}"
