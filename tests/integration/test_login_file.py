@@ -157,6 +157,9 @@ def test_disk_that_fails_leaves_the_old_file_and_is_told(
     def fail(*_: Any, **__: Any) -> Any:
         raise OSError(number, os.strerror(number))
 
+    def fail_for_new(name: Any, *rest: int) -> int:
+        return int(fail()) if str(name).endswith(".new") else opened(name, *rest)
+
     opened = os.open
     with monkeypatch.context() as patch:
         if call == "fsync":
@@ -166,7 +169,7 @@ def test_disk_that_fails_leaves_the_old_file_and_is_told(
         elif call == "fchmod":
             patch.setattr(os, "fchmod", fail)
         else:
-            patch.setattr(os, "open", lambda name, *a: fail() if str(name).endswith(".new") else opened(name, *a))
+            patch.setattr(os, "open", fail_for_new)
         with pytest.raises(errors.CredentialError, match="cannot be written") as caught:
             ocipush.save_login("new.example", LOGIN, authfile=authfile)
     assert json.loads(authfile.read_text()) == OLD
