@@ -277,7 +277,10 @@ def _read_password(username: str | None, password: str | None, *, stdin: bool) -
             raise click.UsageError("-p and --password-stdin exclude each other")
         if username is None:
             raise click.UsageError("--password-stdin needs --username")
-        return sys.stdin.read().rstrip("\r\n")
+        try:
+            return sys.stdin.buffer.read().decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise click.UsageError("the password on stdin is not UTF-8") from None
     if password is not None:
         _say("warning: other users can see a password on the command line; use --password-stdin")
         return password

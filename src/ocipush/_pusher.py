@@ -71,7 +71,7 @@ class Pusher:
     Args:
         store: the directory of OCI layouts that image names are looked up in.
         authfile: the login file; default ``$OCIPUSH_AUTHFILE``, else ``/var/lib/ar/auth.json``.
-        credentials: logins by registry, asked before the login file.
+        credentials: logins by registry, asked before the login file; ``docker.io`` stands for Docker Hub.
         tls_verify: False accepts any certificate, and allows plain HTTP where TLS is not spoken (rules.md, 3).
         ca_file: PEM file of a certificate authority to trust besides the system's.
         ssl_context: a context of your own, instead of the two above; not used where ``tls_verify`` is False.
@@ -111,7 +111,7 @@ class Pusher:
             raise ValueError("concurrency and large_concurrency must be at least 1")
         self._store = store
         self._authfile = authfile
-        self._credentials = dict(credentials or {})
+        self._credentials = {registry_of(name): login for name, login in (credentials or {}).items()}
         self._tls_verify = tls_verify
         self._ca_file = ca_file
         self._ssl_context = ssl_context
@@ -248,8 +248,8 @@ class Pusher:
         return match.image.path, match.descriptor.digest if match.descriptor else None, match.ref
 
     async def _login(self, registry: str) -> Login | None:
-        if (login := self._credentials.get(registry)) is not None:
-            return login
+        if (login := self._credentials.get(registry_of(registry))) is not None:
+            return login if login.username and login.password else None
         return await anyio.to_thread.run_sync(lambda: find_login(registry, authfile=self._authfile))
 
     def _client(self, verify: bool) -> Client:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -222,3 +223,37 @@ async def test_manifest_of_a_sha512_digest_may_be_named_by_its_sha256(image: Pat
 def test_no_room_for_a_blob_is_a_value_error(option: str) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         ocipush.Pusher(**{option: 0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("registry", "login", "sent"),
+    [
+        ("docker.io", ocipush.Login("user", "secret"), {None, "Basic dXNlcjpzZWNyZXQ="}),
+        ("index.docker.io", ocipush.Login("user", "secret"), {None, "Basic dXNlcjpzZWNyZXQ="}),
+        ("docker.io", ocipush.Login("user", ""), {None}),
+    ],
+)
+async def test_login_given_for_docker_hub_is_used_under_any_of_its_names(
+    image: Path, registry: str, login: ocipush.Login, sent: set[str | None]
+) -> None:
+    seen: set[str | None] = set()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.add(request.headers.get("authorization"))
+        if "authorization" not in request.headers:
+            return httpx.Response(401, headers={"www-authenticate": 'Basic realm="hub"'})
+        return fresh(request)
+
+    transport = httpx.MockTransport(handler)
+    push = partial(ocipush.push, image, target="app:1", authfile=image / "none", transport=transport)
+    if len(sent) == 1:
+        with pytest.raises(errors.AuthenticationError):
+            await push(credentials={registry: login})
+    else:
+        await push(credentials={registry: login})
+    assert seen == sent
+
+
+def test_login_given_for_what_is_no_registry_is_refused() -> None:
+    with pytest.raises(errors.InvalidReferenceError, match="no scheme"):
+        ocipush.Pusher(credentials={"https://registry.example": ocipush.Login("user", "secret")})

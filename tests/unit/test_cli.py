@@ -234,6 +234,12 @@ def test_debug_log_cannot_steer_the_terminal(fake: Fake) -> None:
     assert "\x1b" not in done.stderr
 
 
+def test_password_that_is_no_text_is_wrong_usage(logins: Logins) -> None:
+    done = run("login", "r.example", "-u", "me", "--password-stdin", "--authfile", "/a", input=b"\xff")
+    assert (done.exit_code, logins.saved) == (2, {})
+    assert "not UTF-8" in done.stderr
+
+
 @pytest.mark.parametrize("given", [[], ["-u", "me"]])
 def test_login_with_nobody_to_ask_is_wrong_usage(logins: Logins, given: list[str]) -> None:
     done = run("login", "r.example", "--authfile", "/a", *given, input="")
