@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 from dataclasses import asdict
@@ -137,6 +138,17 @@ def _read_bool(_ctx: click.Context, _param: click.Parameter, value: str) -> bool
     return value in _TRUE
 
 
+def _read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """Read bytes: a number, with a unit of 1000 (kB, MB, GB) or 1024 (KiB, MiB, GiB) after it or none."""
+    found = re.fullmatch(r"([1-9][0-9]{0,11}) ?([KMG]?)(i?)B?", value or "", re.IGNORECASE)
+    if value is not None and found is None:
+        raise click.BadParameter(f"{value!r} is not a size such as 16MiB")
+    if found is None:
+        return None
+    unit = 1024 if found[3] else 1000
+    return int(found[1]) * int(unit ** " KMG".index(found[2].upper() or " "))
+
+
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Remember an option that counts wherever on the line it stands."""
     if value == "":
@@ -221,27 +233,32 @@ def image() -> None:
 @click.argument("name", metavar="IMAGE")
 @click.option("--target", metavar="REF", help="Where to push to  [default: the recorded reference]")
 @click.option("--ref", metavar="REF", help="Which image of a layout with several.")
-@click.option("--allow-host", multiple=True, metavar="HOST", help="Where the registry may send uploads and logins to.")
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Where the registry may send uploads and logins to.",
+)
+@click.option("--mount-from", metavar="REPOSITORY", help="A repository of the registry that may hold the blobs.")
+@click.option("--force", is_flag=True, help="Send all of it, whatever the registry holds.")
+@click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help="How many small blobs go at once.")
+@click.option("--chunk-size", callback=_read_size, metavar="SIZE", help="Send blobs in chunks, e.g. of 16MiB.")
+@click.option("--resume-dir", metavar="DIR", help="Keep unfinished uploads there, and go on with them.")
+@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="For the whole push.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "plain", "json", "none"]), default="auto")
 @_tls
 @_format
 @_global
-def push(
-    name: str,
-    target: str | None,
-    ref: str | None,
-    allow_host: tuple[str, ...],
-    progress: Mode,
-    tls_verify: bool,
-    form: str,
-) -> None:
+def push(name: str, progress: Mode, form: str, deadline: float | None, **given: Any) -> None:
     """Push IMAGE."""
     _start_logging("ocipush.credentials")
     options = _given(store="images_store_dir", authfile="authfile", ca_file="ca_file")
-    if allow_host:
-        options["allow_hosts"] = allow_host
+    options |= {option: value for option, value in given.items() if value not in {None, ()}}
+    if deadline is not None:
+        options["retry"] = ocipush.RetryPolicy(deadline=deadline)
     with make_progress("none" if _set("quiet") else progress, sys.stderr) as show:
-        call = partial(ocipush.push, name, target=target, ref=ref, tls_verify=tls_verify, on_event=show, **options)
+        call = partial(ocipush.push, name, on_event=show, **options)
         result = _signals.run(call, on_stop=partial(show.stop, "stopping: closing uploads; once more ends it at once"))
     if not _set("quiet") and progress != "json":
         chinese = is_chinese(os.environ)

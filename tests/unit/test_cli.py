@@ -423,3 +423,34 @@ def test_without_click_the_install_line_is_shown() -> None:
     done = python("import sys; sys.modules['click'] = None; import ocipush.__main__ as m; sys.exit(m.main())")
     assert done.returncode == 2
     assert "pip install 'ocipush[cli]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("size", "read"),
+    [("1", 1), ("5MB", 5_000_000), ("16MiB", 16 * 1024**2), ("4 mib", 4 * 1024**2), ("64k", 64_000), ("1GiB", 1024**3)],
+)
+def test_chunk_size_is_read_with_its_unit(fake: Fake, size: str, read: int) -> None:
+    assert run("push", "app", "--chunk-size", size).exit_code == 0
+    assert fake.calls[0][1]["chunk_size"] == read
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "MiB", "1.5MiB", "16MiBs", "1e6"])
+def test_chunk_size_that_is_no_size_is_wrong_usage(fake: Fake, size: str) -> None:
+    done = run("push", "app", f"--chunk-size={size}")
+    assert done.exit_code == 2
+    assert "is not a size such as 16MiB" in done.stderr
+    assert not fake.calls
+
+
+def test_options_of_the_engine_reach_the_library(fake: Fake) -> None:
+    words = "push app --mount-from base --force --concurrency 3 --resume-dir /r --deadline 9.5 --allow-host h"
+    assert run(*words.split()).exit_code == 0
+    options = fake.calls[0][1]
+    named = {"mount_from": "base", "force": True, "concurrency": 3, "resume_dir": "/r", "allow_hosts": ("h",)}
+    assert {name: options[name] for name in named} == named
+    assert options["retry"].deadline == 9.5
+
+
+def test_options_that_are_not_given_are_left_to_the_library(fake: Fake) -> None:
+    assert run("push", "app").exit_code == 0
+    assert set(fake.calls[0][1]) == {"tls_verify", "on_event", "force"}
