@@ -237,9 +237,10 @@ async def _together(jobs: Iterable[Callable[[], Awaitable[object]]]) -> None:
             for job in jobs:
                 tasks.start_soon(run, job)
     except BaseExceptionGroup as group:
-        first, *others = _leaves(group)
+        # On trio, a group has the cancellations of whoever waits for us beside the failures; those say nothing.
+        first, *others = sorted(_leaves(group), key=lambda leaf: not isinstance(leaf, Exception))
         for other in others:
-            if str(other) != str(first):
+            if isinstance(other, Exception) and str(other) != str(first):
                 first.add_note(f"also failed: {other}")
         raise first from first.__cause__
 
