@@ -536,6 +536,16 @@ async def test_token_service_is_named_and_answers_as_that_registry_does(
             assert (await http.head("/v2/a/manifests/1")).status_code == 404
 
 
+async def test_gitlab_refuses_a_mount_with_a_challenge_that_a_token_was_issued_for() -> None:
+    scopes = "repository:a:pull,push repository:b:pull"
+    async with Registry(dialect="gitlab", auth=BearerAuth({"u": "p"})) as registry, client(registry) as http:
+        token = (await http.get("/token", params={"scope": scopes}, auth=("u", "p"))).json()["token"]
+        http.headers["authorization"] = f"Bearer {token}"
+        refused = await http.post(UPLOADS, params={"mount": sha(b"m"), "from": "b"})
+        assert said(refused) == "401 UNAUTHORIZED"
+        assert refused.headers["www-authenticate"].endswith(f'scope="{scopes}"')
+
+
 async def test_session_is_deleted_only_with_a_token_that_allows_it() -> None:
     async with Registry(dialect="distribution-3", auth=BearerAuth({"u": "p"})) as registry, client(registry) as http:
         for scope, status in (("repository:a:pull,push", 401), ("repository:a:pull,push,delete", 204)):

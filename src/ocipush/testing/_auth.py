@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Scope = tuple[str, str]
 """A repository, and ``pull`` or ``push``."""
 _EVERYTHING: set[Scope] = {("*", "*")}  # what a token for a registry's one scope allows
+_TOO_LITTLE = ',error="insufficient_scope"'
 Permissions = Mapping[str, Mapping[str, str]]
 """What users may do, e.g. ``{"reader": {"team/*": "pull"}}``; a user who is not named may do everything."""
 
@@ -59,13 +60,17 @@ class BasicAuth:
 
     def check(self, request: Request, scopes: Sequence[Scope], base: str) -> Response | None:
         """Return the refusal, or None when the request may pass."""
-        del base
         user = _user(request, self.users)
         if user is None:
-            return unauthorized(f'Basic realm="{self.realm}"')
+            return unauthorized(self.challenge(scopes, base))
         if all(_may(self.permissions, user, *scope) for scope in scopes):
             return None
         return refusal(403, "DENIED", "requested access to the resource is denied")
+
+    def challenge(self, scopes: Sequence[Scope], base: str) -> str:
+        """Return what a 401 asks for."""
+        del scopes, base
+        return f'Basic realm="{self.realm}"'
 
 
 @dataclass(slots=True)
@@ -94,12 +99,14 @@ class BearerAuth:
         known = scheme.lower() == "bearer" and value in self._tokens and self.clock() < expires
         if known and (granted.issuperset(scopes) or granted == _EVERYTHING):
             return None
+        return unauthorized(self.challenge(scopes, base) + (_TOO_LITTLE if known else ""))
+
+    def challenge(self, scopes: Sequence[Scope], base: str) -> str:
+        """Return what a 401 asks for."""
         challenge = f'Bearer realm="{base}/token",service="{self.dialect.token_service or self.service}"'
         if scopes:
             challenge += f',scope="{self.dialect.challenge_scope or _spelt(scopes)}"'
-        if known:
-            challenge += ',error="insufficient_scope"'
-        return unauthorized(challenge)
+        return challenge
 
     def expire(self) -> None:
         """Void every token issued so far."""

@@ -271,7 +271,10 @@ class Registry:
                 answer = self._answers.get((request.method, route))
                 if answer is None:
                     break
-                return await answer(request, name, found.groupdict().get("item", ""))
+                response = await answer(request, name, found.groupdict().get("item", ""))
+                if response.status == 401 and self._auth:
+                    response.headers["WWW-Authenticate"] = self._auth.challenge(scopes, self.url)
+                return response
         if request.path == "/v2/" and request.method in {"GET", "HEAD"}:
             return self._refused(request, []) or reply({})
         request.complaints.append("there is no such route")
