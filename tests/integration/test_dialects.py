@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,6 +11,7 @@ import pytest
 from tests import layouts
 
 import ocipush
+from ocipush import errors
 from ocipush.testing import DIALECTS, BearerAuth, Cut, Dialect, Duplicate, Fault, Registry
 
 if TYPE_CHECKING:
@@ -196,3 +197,51 @@ async def test_blob_arrives_whole_and_once_though_its_upload_broke(name: str, br
         assert again == 0 if goes_on(dialect) else 0 <= again <= 2 * len(BLOB)
         deletable = dialect.state != "refuses" and dialect.deleted_status == 204 and not dialect.delete_scope
         assert not (deletable and held.uploads)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    layout = tmp_path / "app"
+    layouts.write_layout(layout, [layouts.add_manifest(layout, LAYERS)])
+    return layout
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("ecr", errors.RepositoryNotFoundError), ("aliyun", errors.AuthorizationError)]
+)
+async def test_repository_that_a_push_does_not_make_is_a_typed_error(
+    name: str, error: type[errors.RegistryError], layout: Path
+) -> None:
+    async with Registry(dialect=name, strict=True) as registry:
+        with pytest.raises(error, match="team/app does not exist") as caught:
+            await ocipush.push(layout, target=f"{registry.host}/team/app:1", authfile=layout / "none", retry=AT_ONCE)
+        assert caught.value.hint
+        assert registry.repository("team/app").uploads == {}
+
+
+async def test_immutable_tag_is_left_alone_where_it_is_the_same_image_and_an_error_where_not(
+    layout: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    layouts.write_layout(other, [layouts.add_manifest(other, [b"other"])])
+    dialect = replace(DIALECTS["ecr"], immutable_tags=True)
+    async with (
+        Registry(dialect=dialect, repositories=REPOSITORIES, strict=True) as registry,
+        ocipush.Pusher(authfile=tmp_path / "none", retry=AT_ONCE) as pusher,
+    ):
+        target = f"{registry.host}/team/app:1"
+        first = await pusher.push(layout, target=target)
+        assert (await pusher.push(layout, target=target)).unchanged
+        with pytest.raises(errors.TagImmutableError, match="cannot be overwritten"):
+            await pusher.push(other, target=target)
+        assert registry.repository("team/app").tags == {"1": first.digest}
+        assert registry.repository("team/app").uploads == {}
+
+
+async def test_warning_that_comes_with_every_answer_is_told_once(layout: Path) -> None:
+    events: list[ocipush.Event] = []
+    async with Registry(dialect=Dialect(warning="going away")) as registry:
+        target = f"{registry.host}/team/app:1"
+        await ocipush.push(layout, target=target, authfile=layout / "none", on_event=events.append)
+    warnings = [event.text for event in events if isinstance(event, ocipush.RegistryWarning)]
+    assert warnings == ["going away"]
