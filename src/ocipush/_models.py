@@ -204,6 +204,8 @@ def parse_document(raw: bytes, *, where: str, media_type: str = "", index: bool 
             path=where,
         )
     own = value.get("mediaType")
+    if not isinstance(own, str | None):
+        raise InvalidLayoutError(f"{where} has a media type that is no string", path=where)
     if own and media_type and own != media_type:
         raise InvalidLayoutError(
             f"{where} calls itself {_shown(own)}, its descriptor says {_shown(media_type)}", path=where

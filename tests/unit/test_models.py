@@ -55,6 +55,8 @@ def test_index_gives_platform_and_reference_of_its_manifests() -> None:
         (document(manifests=[], layers=[]), "manifest and an image index at once"),
         (document(mediaType=models.OCI_INDEX, manifests=[]), "calls itself"),
         (document(manifests=[]), "but holds an index"),
+        (document(mediaType=[models.OCI_MANIFEST], config=CONFIG, layers=[]), "media type that is no string"),
+        (document(mediaType={}, config=CONFIG, layers=[]), "media type that is no string"),
         (document(layers=[]), "config: Field required"),
         (document(config=CONFIG, layers=[{"digest": "sha256:../x", "size": 1}]), "is not a digest"),
         (document(config={**CONFIG, "size": -1}, layers=[{"digest": 3, "size": "1"}]), r"\(and 2 more\)"),
@@ -64,6 +66,11 @@ def test_broken_document_is_refused_with_its_name(raw: bytes, words: str) -> Non
     with pytest.raises(InvalidLayoutError, match=words) as caught:
         models.parse_document(raw, where="blobs/x", media_type=models.OCI_MANIFEST)
     assert caught.value.path == "blobs/x"
+
+
+def test_media_type_that_is_no_string_is_refused_where_none_is_expected() -> None:
+    with pytest.raises(InvalidLayoutError, match="media type that is no string"):
+        models.parse_document(document(mediaType=[None]), where="remote")
 
 
 def test_embedded_content_is_used_only_when_it_has_the_digest() -> None:
