@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench servers lint types unit others clean
+.PHONY: demo test bench fuzz servers lint types unit others clean
 
 # Push an image from a store to a registry on this machine, and look at what arrived.
 demo: $(VENV)/.cli
@@ -31,6 +31,15 @@ bench: servers $(VENV)/.bench
 
 $(VENV)/.bench: $(VENV)/.cli
 	$(BIN)/pip install --quiet --group bench
+	touch $@
+
+# Fuzz every reader of a registry's words with libFuzzer, FUZZ_SECONDS each; on Linux, where atheris has wheels.
+FUZZ_SECONDS ?= 20
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
+
+$(VENV)/.fuzz: $(VENV)/.cli
+	$(BIN)/pip install --quiet --group fuzz
 	touch $@
 
 lint: $(VENV)/.installed

@@ -41,8 +41,6 @@ _SCHEME = re.compile(rf"[\s,]*({_WORD})(?=[\s,]|$)\s*")
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _RATE_LIMIT = re.compile(r"rate.?limit|too many requests|TOOMANYREQUESTS", re.IGNORECASE)
-# Control characters, line and paragraph separators, what is not seen or turns the direction of writing, half surrogates.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]+")
 # Hosts and ports in the one spelling that all readers of URLs read alike: no names but ASCII ones, no escapes.
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LOCATION_HINT: Final = "the registry, or a proxy in front of it, does not know its own address: look into its settings"
@@ -77,8 +75,10 @@ def parse_warnings(header: str) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Neutralise control characters, and shorten: a registry's words must not drive the terminal, or break its encoding."""
-    text = _CONTROL.sub(" ", text).strip()
+    """Shorten, and neutralise what is not printed: a registry's words must not drive the terminal, or break its encoding."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text[: 4 * MAX_DETAIL])
+    text = text.strip()
     return text if len(text) <= MAX_DETAIL else text[:MAX_DETAIL] + "…"
 
 
