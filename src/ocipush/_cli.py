@@ -279,6 +279,8 @@ def list_(form: str) -> None:
     if form == "json":
         click.echo(json.dumps([asdict(image) for image in images], default=str))
         return
+    if not images and not _set("quiet"):
+        _say("the store holds no images")
     rows = [("NAME", "REF", "DIGEST", "SIZE")]
     for found in images:
         size = "-" if found.size is None else format_size(found.size)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 8
 _SHOWN: Final = 10  # images that an error names
+_NAME: Final = 120  # characters of their names
 _PIECE: Final = 1024 * 1024
 _VERSION: Final = re.compile(r"1\.0\.[0-9]+")
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*")  # RFC 6838, 4.2
@@ -160,7 +161,8 @@ class Layout:
         """
         found = [one for one in self.index.manifests if ref is None or _answers(one, ref)]
         shown = tuple(
-            f"{one.ref_name or '-'}  {one.platform or '-'}  {one.digest}" for one in (found or self.index.manifests)
+            f"{(one.ref_name or '-')[:_NAME]}  {str(one.platform or '-')[:_NAME]}  {one.digest}"
+            for one in (found or self.index.manifests)
         )
         if len({one.digest for one in found}) == 1:
             return found[0]
@@ -168,7 +170,7 @@ class Layout:
             raise ManifestNotFoundError(f"{self.path} holds no image", path=str(self.path))
         if not found:
             raise ManifestNotFoundError(
-                f"{self.path} holds no image that answers to {ref!r}",
+                f"{self.path} holds no image that answers to {(ref or '')[:_NAME]!r}",
                 hint=f"--ref (ref=) can choose one of these: {'; '.join(shown[:_SHOWN])}",
                 path=str(self.path),
             )

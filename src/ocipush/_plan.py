@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._models import Index
-from ._reference import Reference, strip_white_space
+from ._reference import Reference, shown, strip_white_space
 from .errors import DigestMismatchError, InvalidReferenceError, TargetRequiredError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def choose_target(target: str | None, recorded: str | None, *, path: str, root: 
         raise TargetRequiredError(f"{path} records no reference to push to", hint="name one with --target (target=)")
     if target is None and recorded is not None and not any(mark in recorded for mark in "/:@"):
         raise TargetRequiredError(
-            f"{path} records {recorded!r}, which may be no more than a tag",
+            f"{path} records {shown(recorded)}, which may be no more than a tag",
             hint="name the target with --target (target=)",
         )
     try:

@@ -13,6 +13,7 @@ from .errors import InvalidReferenceError
 
 DOCKER_HUB = "index.docker.io"
 DEFAULT_TAG = "latest"
+_SHOWN = 300  # characters of a name that an error shows
 _MAX_REPOSITORY = 255  # before "library/" is added, as go-containerregistry counts
 
 # Grammar of <name> and <reference>: distribution-spec, "Pulling manifests".
@@ -73,7 +74,7 @@ class Reference:
         base, tag = _split_tag(head)
         if tag is not None and not _TAG.fullmatch(tag):
             raise _invalid(
-                text, f"tag {tag!r} is not 1 to 128 of A-Z a-z 0-9 _ . - beginning with a letter, digit or _"
+                text, f"tag {shown(tag)} is not 1 to 128 of A-Z a-z 0-9 _ . - beginning with a letter, digit or _"
             )
         registry, repository = _split_registry(text, base)
         if at:
@@ -150,6 +151,11 @@ def strip_white_space(text: str) -> str:
     return text.strip(_WHITE_SPACE)
 
 
+def shown(text: str) -> str:
+    """A name as an error shows it: quoted, escaped, and not longer than a person reads."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
+
+
 def _split_tag(head: str) -> tuple[str, str | None]:
     base, colon, tag = head.rpartition(":")
     if colon and "/" not in tag:
@@ -191,11 +197,10 @@ def _check_registry(text: str, registry: str) -> None:
         except ValueError:
             raise _invalid(text, f"{host} is not an IPv6 address") from None
     elif not _HOST.fullmatch(host):
-        raise _invalid(text, f"registry {registry!r} is not host or host:port")
+        raise _invalid(text, f"registry {shown(registry)} is not host or host:port")
 
 
 def _invalid(text: str, reason: str, hint: str | None = None, what: str = "reference") -> InvalidReferenceError:
     hint = hint or "write it like registry.example/team/app:1.0"
-    text = _LOGIN.sub(r"\1***@", text)
-    shown = ascii(text) if len(text) <= 300 else ascii(text[:300]) + "…"
-    return InvalidReferenceError(f"{shown} is not a valid {what}: {reason}", hint=hint)
+    named = shown(_LOGIN.sub(r"\1***@", text))
+    return InvalidReferenceError(f"{named} is not a valid {what}: {reason}", hint=hint)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ._layout import Layout
-from ._reference import Reference, sanitize_image_name, strip_white_space
+from ._reference import Reference, sanitize_image_name, shown, strip_white_space
 from .errors import AmbiguousImageError, ImageNotFoundError, InvalidReferenceError, LayoutError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("ocipush.store")
 DEFAULT_STORE: Final = "/var/lib/ar/images"
-_SHOWN: Final = 300  # characters of a name that an error shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +105,14 @@ def _match_recorded(entries: list[_Entry], wanted: str) -> Match | None:
     names = tuple(dict.fromkeys(one.image.name for one, _ in recorded))
     if len(names) > 1:
         raise AmbiguousImageError(
-            f"several images record the reference {wanted!r}: {', '.join(names)}",
+            f"several images record the reference {shown(wanted)}: {', '.join(names)}",
             hint="name the directory",
             candidates=names,
         )
     if len({one.digest for _, one in recorded}) > 1:
         digests = tuple(one.digest for _, one in recorded)
         raise AmbiguousImageError(
-            f"{entry.image.name} records the reference {wanted!r} for several images: {', '.join(digests)}",
+            f"{entry.image.name} records the reference {shown(wanted)} for several images: {', '.join(digests)}",
             hint="name the directory, and choose one by its digest with --ref (ref=)",
             candidates=digests,
         )
@@ -121,8 +120,7 @@ def _match_recorded(entries: list[_Entry], wanted: str) -> Match | None:
 
 
 def _not_found(store: str | os.PathLike[str], wanted: str, entries: list[_Entry]) -> ImageNotFoundError:
-    shown = repr(wanted) if len(wanted) <= _SHOWN else f"{wanted[:_SHOWN]!r}…"
-    text = f"在本地镜像存储目录中未找到指定镜像: no image {shown} in the store {os.fspath(store)}"
+    text = f"在本地镜像存储目录中未找到指定镜像: no image {shown(wanted)} in the store {os.fspath(store)}"
     if not Path(store).is_dir():
         return ImageNotFoundError(text, hint="there is no such directory; name one with --images-store-dir (store=)")
     if not entries:

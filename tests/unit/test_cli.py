@@ -266,6 +266,13 @@ def test_list_shows_columns(monkeypatch: pytest.MonkeyPatch, command: list[str])
     assert second.split() == ["b", "-", DIGEST[:19], "-"]
 
 
+def test_store_without_images_is_said_to_be_empty(tmp_path: Path) -> None:
+    done = run("list", "--images-store-dir", str(tmp_path / "none"))
+    assert (done.exit_code, done.stdout.split()) == (0, ["NAME", "REF", "DIGEST", "SIZE"])
+    assert done.stderr == "the store holds no images\n"
+    assert run("list", "--quiet", "--images-store-dir", str(tmp_path / "none")).stderr == ""
+
+
 def found(name: str, ref: str | None, size: int | None) -> Any:
     return SimpleNamespace(name=name, path=Path("/s"), ref=ref, digest=DIGEST, media_type="m", size=size)
 
