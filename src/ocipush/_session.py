@@ -140,9 +140,10 @@ class Session:
         body (Harbor takes the blob's size from its length).
         """
         left = self.size - self.offset
-        sizes = [chunk_size, self.most, limits.whole, limits.ranged if limits.whole or self.offset else None]
-        allowed = [size for size in sizes if size and not limits.unchunked]
-        chunk = max(min(allowed), self.least) if allowed else None
+        sizes = [size for size in (chunk_size, self.most, limits.whole) if size and not limits.unchunked]
+        if limits.ranged and not limits.unchunked and (self.offset or (sizes and left > min(sizes))):
+            sizes.append(limits.ranged)  # the body is to have a Content-Range
+        chunk = max(min(sizes), self.least) if sizes else None
         if chunk is not None and left > chunk:
             return self._step("PATCH", chunk, ranged=True)
         if left and (patch_first or limits.patch_only or (closes_empty and self.offset)):

@@ -148,3 +148,10 @@ def test_any_words_are_read_or_ignored(text: str) -> None:
 def test_blob_goes_whole_where_chunks_are_not_taken_whatever_was_asked_for() -> None:
     limits = Limits(ranged=2, unchunked=True)
     assert steps(Session("/u", 10, least=5), limits, chunk_size=3) == [("PUT", 0, 10, None)]
+
+
+def test_chunks_that_were_asked_for_are_no_larger_than_what_a_ranged_body_may_have() -> None:
+    limits = Limits(ranged=4)
+    chunks = [("PATCH", 0, 4, "0-3"), ("PATCH", 4, 8, "4-7"), ("PUT", 8, 10, "8-9")]
+    assert steps(Session("/u", 10), limits, chunk_size=8) == chunks
+    assert steps(Session("/u", 8), limits, chunk_size=8) == [("PUT", 0, 8, None)]  # no chunk, and so no limit
