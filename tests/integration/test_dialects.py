@@ -126,6 +126,12 @@ SCENARIOS: list[Scenario] = [
 ]
 
 
+def with_small_chunks(name: str, chunk_size: int | None) -> Dialect:
+    """A dialect that takes chunks of this size, where its own least is more than the tests send."""
+    dialect = DIALECTS[name]
+    return replace(dialect, min_chunk=min(dialect.min_chunk, chunk_size or 0))
+
+
 CHUNK: dict[Scenario, int] = {large_layer: 1024 * 1024}  # bytes; else 700, for layers of some thousand
 CASES = [
     pytest.param(backend, name, scenario, chunks, id=f"{name}-{scenario.__name__}-{'chunks' if chunks else 'whole'}")
@@ -136,11 +142,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("anyio_backend", "dialect", "scenario", "chunk_size"), CASES)
+@pytest.mark.parametrize(("anyio_backend", "name", "scenario", "chunk_size"), CASES)
 async def test_registry_holds_exactly_what_was_pushed(
-    dialect: str, scenario: Scenario, chunk_size: int | None, tmp_path: Path
+    name: str, scenario: Scenario, chunk_size: int | None, tmp_path: Path
 ) -> None:
-    auth = BearerAuth({"user": "secret"})
+    dialect, auth = with_small_chunks(name, chunk_size), BearerAuth({"user": "secret"})
     async with Registry(dialect=dialect, repositories=REPOSITORIES, auth=auth, strict=True) as registry:
         login = {registry.host: ocipush.Login("user", "secret")}
         async with ocipush.Pusher(
@@ -165,8 +171,8 @@ BREAK_CASES = [
     for row, (name, dialect) in enumerate(DIALECTS.items())
     for column, broken in enumerate(BREAKS)
     for backend in [("asyncio", "trio")[(row + column) % 2]]
-    # What is never sent cannot break: no chunks over ECR's minimum, none to Google, no bodies in PUT to old Artifactory.
-    if (broken.startswith("put") or (dialect.chunks != "refused" and dialect.min_chunk < len(BLOB)))
+    # What is never sent cannot break: no chunks to Google, no bodies in PUT to old Artifactory.
+    if (broken.startswith("put") or dialect.chunks != "refused")
     and (dialect.put_body or broken not in {"put-cut", "put-doubled"})
 ]
 
@@ -180,11 +186,12 @@ def goes_on(dialect: Dialect) -> bool:
 
 @pytest.mark.parametrize(("anyio_backend", "name", "broken"), BREAK_CASES)
 async def test_blob_arrives_whole_and_once_though_its_upload_broke(name: str, broken: str, tmp_path: Path) -> None:
-    dialect, (chunk_size, fault) = DIALECTS[name], BREAKS[broken]
+    chunk_size, fault = BREAKS[broken]
+    dialect = with_small_chunks(name, chunk_size)
     layout = tmp_path / "app"
     layouts.write_layout(layout, [layouts.add_manifest(layout, [BLOB], BLOB)])  # the one blob that there is
     auth = BearerAuth({"user": "secret"})
-    async with Registry(dialect=name, repositories=REPOSITORIES, auth=auth, faults=[fault], strict=True) as registry:
+    async with Registry(dialect=dialect, repositories=REPOSITORIES, auth=auth, faults=[fault], strict=True) as registry:
         login = {registry.host: ocipush.Login("user", "secret")}
         async with ocipush.Pusher(
             credentials=login, authfile=tmp_path / "none", retry=AT_ONCE, chunk_size=chunk_size
@@ -197,6 +204,19 @@ async def test_blob_arrives_whole_and_once_though_its_upload_broke(name: str, br
         assert again == 0 if goes_on(dialect) else 0 <= again <= 2 * len(BLOB)
         deletable = dialect.state != "refuses" and dialect.deleted_status == 204 and not dialect.delete_scope
         assert not (deletable and held.uploads)
+
+
+async def test_chunks_shrink_to_what_ghcr_says_that_it_takes(tmp_path: Path) -> None:
+    layout, dialect = tmp_path / "app", replace(DIALECTS["ghcr"], max_ranged_patch=1024 * KIB)
+    layouts.write_layout(layout, [layouts.add_manifest(layout, [LARGE], LARGE)])
+    async with Registry(dialect=dialect, strict=True) as registry:
+        target = f"{registry.host}/team/app:1"
+        await ocipush.push(layout, target=target, authfile=layout / "none", retry=AT_ONCE, chunk_size=2048 * KIB)
+        sent = [(one.status, one.headers.get("content-range")) for one in registry.requests if "upload/" in one.path]
+        assert registry.repository("team/app").uploads == {}
+    patched = [place for status, place in sent if status == 202]
+    assert [place for status, place in sent if status == 416] == ["0-2097151"]
+    assert patched == ["0-1048575", "1048576-2097151"]
 
 
 @pytest.fixture
