@@ -1,6 +1,6 @@
 """Upload sessions on disk, so that another process can go on with those of one that was killed.
 
-May import: errors, _models, _session, anyio.
+May import: errors, _models, _session, _protocol, anyio.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import logging
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlunsplit
 
 import anyio.to_thread
 
+from ._protocol import split_url
 from ._session import Session
 from .errors import OcipushError
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ._models import Descriptor
 
 _LOG = logging.getLogger("ocipush")
+_LONGEST: Final = 256 * 1024  # bytes of a page that are read
 
 
 class Journal:
@@ -85,17 +88,17 @@ class Page:
         except OSError:  # most often: there is none
             return None
         try:
-            kept = json.loads(claimed.read_bytes())
+            kept = json.loads(_read_own(claimed))
             # How much was sent after the last answer died with the process: the registry will say.
             return Session(
-                str(kept["location"]),
+                urlunsplit(split_url(str(kept["location"]))),
                 self._size,
                 least=int(kept["least"]),
                 most=int(kept["most"]) if kept["most"] else None,
-                acknowledged=min(int(kept["acknowledged"]), self._size),
+                acknowledged=min(max(int(kept["acknowledged"]), 0), self._size),
                 sent=self._size,
             )
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
             _LOG.warning("%s cannot be used to resume an upload: %s", self._path, exc)
             return None
         finally:
@@ -107,7 +110,8 @@ class Page:
         text = json.dumps({name: getattr(session, name) for name in names})
         temporary = self._path.with_suffix(f".{os.getpid()}")
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            temporary.unlink(missing_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # through no link
             with os.fdopen(descriptor, "w") as file:
                 file.write(text)
             temporary.replace(self._path)
@@ -117,3 +121,13 @@ class Page:
     def _forget(self) -> None:
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+
+def _read_own(path: Path) -> bytes:
+    """What a file holds, if nobody else can have written it: it says where an image is sent."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+            raise PermissionError("somebody else can have written it")
+        return file.read(_LONGEST)
