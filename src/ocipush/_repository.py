@@ -23,7 +23,7 @@ from ._protocol import (
     without_query,
 )
 from ._retry import RETRIED_STATUSES
-from ._session import Session, parse_chunk_length, parse_range
+from ._session import LADDER, Session, parse_chunk_length, parse_range
 from .errors import (
     AuthorizationError,
     InvalidLayoutError,
@@ -183,7 +183,7 @@ class Repository:
         least = parse_chunk_length(answer.headers.get("oci-chunk-min-length")) or 0
         # Proposed for the specification, and sent by some registries already.
         most = parse_chunk_length(answer.headers.get("oci-chunk-max-length"))
-        return Session(location, blob.size, least=least, most=most)
+        return Session(location, blob.size, least=least, most=max(most, LADDER[-1]) if most else None)
 
     def _location(self, answer: Answer) -> str | None:
         location = answer.headers.get("location")

@@ -35,10 +35,13 @@ def parse_range(value: str | None) -> int | None:
 
 
 def parse_size_limit(words: str) -> int | None:
-    """The largest body in bytes that a registry's words allow, e.g. GHCR's ``maximum permissible limit of 4.00MiB``."""
+    """The largest body in bytes that a registry's words allow, e.g. GHCR's ``maximum permissible limit of 4.00MiB``.
+
+    None for less than the smallest body that is tried: a layer byte by byte would never end.
+    """
     found = _LIMIT.search(words)
     size = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
-    return size or None
+    return size if size >= LADDER[-1] else None
 
 
 def parse_chunk_length(value: str | None) -> int | None:

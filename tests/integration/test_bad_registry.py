@@ -471,6 +471,40 @@ def test_cookie_is_never_sent_back(person: Person) -> None:
         assert set(cookies) == {None}
 
 
+@pytest.mark.parametrize(
+    ("headers", "refusal"),
+    [({"OCI-Chunk-Max-Length": "1"}, None), ({}, "the maximum permissible limit of 1 B is exceeded")],
+    ids=["announced", "refused"],
+)
+def test_blob_is_not_sent_byte_by_byte_because_a_registry_wants_it_so(
+    person: Person, headers: dict[str, str], refusal: str | None
+) -> None:
+    image = person.store / "app"
+    layouts.write_layout(image, [layouts.add_manifest(image, [b"x" * 1_000_000])])
+    sent = 0
+
+    async def intercept(request: Request) -> Response | None:
+        nonlocal sent
+        if request.method == "HEAD":
+            return Response(404)
+        if request.method == "POST":
+            return Response(202, {"Location": "/up?x=1", **headers})
+        sent += 1
+        while await request.receive():
+            pass
+        if refusal and request.body_size > 1 and request.path == "/up":
+            return Response(413, JSON, json.dumps({"errors": [{"code": "SIZE_INVALID", "message": refusal}]}).encode())
+        return Response(202 if request.method == "PATCH" else 201, {"Location": "/up?x=1"})
+
+    with running(intercept=intercept) as registry:
+        told = person.push(registry.host)
+    if refusal:
+        check(person, told, errors.BlobTooLargeError, "413", "limits the size")
+    else:
+        assert told.error is None
+    assert sent < 40
+
+
 # Silence, and half an answer
 
 

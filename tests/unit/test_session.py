@@ -30,7 +30,9 @@ def test_range_tells_how_many_bytes_are_stored(value: str | None, stored: int | 
     ("words", "limit"),
     [
         ("chunk size exceeds the maximum permissible limit of 4.00MiB", 4 * MIB),
-        ("limit: 1000 bytes", 1000),
+        ("limit: 1000000 bytes", 1_000_000),
+        ("limit: 1 byte", None),
+        ("limit: 1000 bytes", None),
         ("max body size 10 MB", 10_000_000),
         ("Request Entity Too Large", None),
         ("limit of 0 B", None),
