@@ -79,6 +79,7 @@ class _Slot:
     """A token, and whoever fetches the next one."""
 
     lock: anyio.Lock = field(default_factory=anyio.Lock)
+    generation: int = 0  # how many tokens it has had
     header: str | None = field(default=None, repr=False)
     renew_at: float = float("-inf")
 
@@ -127,9 +128,12 @@ class Authorizer:
             self._slots = {k: s for k, s in self._slots.items() if s.renew_at > now or s.lock.locked()}
             slot = self._slots[key] = _Slot()
         if slot.renew_at <= anyio.current_time():
+            seen = slot.generation
             async with slot.lock:
-                if slot.renew_at <= (now := anyio.current_time()):
+                if slot.generation == seen:  # nobody has fetched one while this worker waited
+                    now = anyio.current_time()
                     grant = await self._new_grant(service, scope, fetch)
+                    slot.generation += 1
                     slot.header = f"Bearer {grant.token}"
                     self._spent.append(grant.token)
                     slot.renew_at = now + grant.lifetime - min(_EARLY, grant.lifetime / 4)

@@ -6,6 +6,7 @@ import json
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from tests import layouts
 from tests.networks import Network
@@ -220,3 +221,33 @@ async def test_upload_and_login_leave_this_machine_in_plain_http_only_where_that
             assert "--tls-verify=false" in (caught.value.hint or "")
             assert world.other.connections == 0
             await one.push(image, target=world.target, tls_verify=False)
+
+
+@pytest.mark.parametrize(
+    ("where", "allowed"),
+    [
+        ("https://10.0.0.1/up", False),
+        ("https://localhost/up", False),
+        ("https://0x7f.1/up", False),
+        ("https://o.example/up", True),
+    ],
+)
+async def test_where_names_are_resolved_elsewhere_addresses_in_an_url_are_judged(
+    image: Path, where: str, allowed: bool
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        if request.method == "POST":
+            return httpx.Response(202, headers={"Location": where})
+        return httpx.Response(404 if request.method == "HEAD" else 201)
+
+    asked: list[str] = []
+    push = ocipush.push(
+        image, target="registry.example/app:1", authfile=image / "none", transport=httpx.MockTransport(answer)
+    )
+    if allowed:
+        await push
+    else:
+        with pytest.raises(errors.UnsafeLocationError):
+            await push
+    assert set(asked) == ({"registry.example", "o.example"} if allowed else {"registry.example"})

@@ -166,6 +166,24 @@ async def test_life_of_a_token_counts_from_its_request() -> None:
     assert await authorizer.header(SCOPE, slow) == "Bearer t2"
 
 
+async def test_token_that_lives_no_longer_than_its_request_is_fetched_once_for_all_who_wait() -> None:
+    authorizer, number, headers = challenged(), 0, list[str | None]()
+
+    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        nonlocal number
+        number += 1
+        await anyio.sleep(2)
+        return Answer(method, url, 200, {}, b'{"token":"t%d","expires_in":1}' % number)
+
+    async def work() -> None:
+        headers.append(await authorizer.header(SCOPE, slow))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(work)
+    assert headers == ["Bearer t1"] * 50
+
+
 async def test_token_that_was_refused_is_fetched_anew_once_for_all_who_used_it() -> None:
     service, authorizer = TokenService(), challenged()
     old = await authorizer.header(SCOPE, service)

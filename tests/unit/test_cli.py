@@ -107,6 +107,12 @@ def test_stdout_is_the_immutable_name_alone(fake: Fake, command: list[str]) -> N
     assert (options["target"], options["ref"], options["tls_verify"]) == ("r.example/team/app:1", "x", False)
 
 
+def test_hosts_that_are_allowed_are_handed_on(fake: Fake) -> None:
+    run("push", "--allow-host", "other.example:5000", "--allow-host", "10.0.0.1", "--tls-verify", "app")
+    ((source, options),) = fake.calls
+    assert (source, options["allow_hosts"]) == ("app", ("other.example:5000", "10.0.0.1"))
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_global_options_stand_before_or_after_the_subcommand(fake: Fake, before: bool) -> None:
     given = ["--images-store-dir", "/s", "--authfile", "/a", "--ca-file", "/c", "--quiet"]
