@@ -258,9 +258,9 @@ class Client:
         attempt, started = 0, anyio.current_time()
         while True:
             attempt += 1
-            await pace.wait()
             try:
-                answer = await self.send(method, url, headers=headers, body=body, answer=self.timeouts.answer)
+                async with pace.turn():
+                    answer = await self.send(method, url, headers=headers, body=body, answer=self.timeouts.answer)
             except TransportError as exc:
                 refused = isinstance(exc, ConnectFailedError) and exc.refused
                 delay = retry.delay(attempt) if may_pass(exc) and (retry_refused or not refused) else None

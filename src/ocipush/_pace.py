@@ -1,11 +1,17 @@
-"""How fast one registry takes requests: a pause that every worker keeps, and how many blobs are sent at once.
+"""How fast one registry takes requests: a pause that every worker keeps, and how much is sent at once.
 
 May import: anyio.
 """
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
 import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 
 class Pace:
@@ -18,12 +24,25 @@ class Pace:
     def __init__(self, small: int, large: int) -> None:
         self.small = anyio.CapacityLimiter(small)
         self.large = anyio.CapacityLimiter(large)
-        self._most = {self.small: small, self.large: large}
+        # Blobs under way keep their places at the gates above, and would all ask again after a pause.
+        self._turns = anyio.CapacityLimiter(small + large)
+        self._most = {self.small: small, self.large: large, self._turns: small + large}
         self._until = 0.0
         self._served = 0
 
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None]:
+        """Wait until a request may be made, and make it in this block."""
+        if self._turns.total_tokens == self._most[self._turns]:
+            await self.wait()
+            yield
+            return
+        async with self._turns:
+            await self.wait()
+            yield
+
     async def wait(self) -> None:
-        """Wait until requests may be made."""
+        """Wait until the registry's pause is over."""
         while (left := self._until - anyio.current_time()) > 0:  # noqa: ASYNC110 - a pause may grow meanwhile
             await anyio.sleep(left)
 
@@ -37,9 +56,9 @@ class Pace:
         self._served = 0
 
     def served(self) -> None:
-        """A request was answered as it should be; as many of them as are sent at once allow one more."""
+        """A request was answered as it should be; as many of them as are made at once allow one more."""
         self._served += 1
-        if self._served < self.small.total_tokens:
+        if self._served < self._turns.total_tokens:
             return
         self._served = 0
         for gate, most in self._most.items():

@@ -290,9 +290,9 @@ class Repository:
     async def _send_once(
         self, method: str, url: str, headers: dict[str, str], body: bytes | FileBody, answer: float | None
     ) -> Answer:
-        await self._pace.wait()
-        self.requests += 1
-        reply = await self._client.send(method, url, headers=headers, body=body, answer=answer)
+        async with self._pace.turn():
+            self.requests += 1
+            reply = await self._client.send(method, url, headers=headers, body=body, answer=answer)
         if reply.is_rate_limit:
             asked = reply.retry_after
             self._pace.limited(min(self._retry.base if asked is None else asked, self._retry.cap))

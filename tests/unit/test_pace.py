@@ -49,6 +49,41 @@ def test_storm_of_refusals_halves_once_and_success_restores_all() -> None:
     run(test)
 
 
+def test_many_workers_come_through_a_narrow_rate_limit_in_few_attempts_each() -> None:
+    async def test() -> None:
+        pace, window, made, refusals = Pace(32, 4), [0.0, 0.0], [0], list[int]()
+
+        def answer() -> bool:
+            """At most ten requests a second."""
+            now = anyio.current_time()
+            if now - window[0] >= 1:
+                window[:] = [now, 0]
+            window[1] += 1
+            return window[1] <= 10
+
+        async def worker() -> None:
+            refused = 0
+            while True:
+                async with pace.turn():
+                    await anyio.sleep(0.01)
+                    good = answer()
+                if good:
+                    break
+                refused += 1
+                pace.limited(1)
+            made[0] += 1
+            pace.served()
+            refusals.append(refused)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(200):
+                tasks.start_soon(worker)
+        assert made == [200]
+        assert max(refusals) < 5
+
+    run(test)
+
+
 @pytest.mark.anyio
 async def test_pace_without_a_rate_limit_waits_for_nothing() -> None:
     with anyio.fail_after(0):
