@@ -333,7 +333,7 @@ def login(
     tls_verify: bool,
 ) -> None:
     """Save a login for REGISTRY."""
-    _start_logging("ocipush.credentials")
+    _start_logging("ocipush")
     if username is None and not password_stdin:
         username = _ask("Username")
     secret = _read_password(username, password, stdin=password_stdin)

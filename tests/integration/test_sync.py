@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
+from click.testing import CliRunner
 from tests import layouts
 
 import ocipush
 from ocipush import errors, sync
+from ocipush._cli import cli
 from ocipush.testing import BasicAuth, Registry
 
 if TYPE_CHECKING:
@@ -88,6 +90,17 @@ def test_login_is_checked_by_asking_the_registry(authfile: Path) -> None:
             pusher.check_login(registry.host, ocipush.Login("user", "guess"))
         with pytest.raises(errors.InvalidReferenceError):  # a bare word is a repository of Docker Hub
             pusher.check_login("myregistry", ocipush.Login("user", "secret"))
+
+
+def test_login_that_is_checked_over_plain_http_is_warned_of(authfile: Path) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Registry(auth=BasicAuth({"user": "secret"}))) as registry,
+    ):
+        words = ["login", registry.host, "-u", "user", "--password-stdin", "--check", "--authfile", str(authfile)]
+        done = CliRunner().invoke(cli, words, input="secret")
+    assert done.exit_code == 0
+    assert f"warning: the login for {registry.host} goes over plain HTTP" in done.stderr
 
 
 def test_ctrl_c_cancels_the_push_that_waits_and_the_pusher_stays_usable(store: Path, authfile: Path) -> None:
