@@ -103,10 +103,11 @@ class Session:
         location: where the next request goes.
         least, most: bytes of a chunk that the registry announces (OCI-Chunk-Min-Length, OCI-Chunk-Max-Length).
         acknowledged: bytes that the registry has said are stored.
-        sent: bytes that may have arrived, over all its requests.
+        sent: bytes that were seen to go out, over all its requests.
 
     Attributes:
         offset: where the next request begins.
+        reach: where the requests made so far end. What was seen to go out can be a little less than what arrived.
         gone: the registry knows it no more.
     """
 
@@ -125,7 +126,7 @@ class Session:
         self.least = least
         self.most = most
         self.acknowledged = self.offset = acknowledged
-        self.sent = max(sent, acknowledged)
+        self.sent = self.reach = max(sent, acknowledged)
         self.gone = False
         self._refused: set[int] = set()
 
@@ -170,7 +171,7 @@ class Session:
         """
         self.location = location or self.location
         for offset in (stored, stored - 1) if stored is not None else ():
-            if offset not in self._refused and offset > 0 and self.acknowledged <= offset <= self.sent:
+            if offset not in self._refused and offset > 0 and self.acknowledged <= offset <= self.reach:
                 self.offset = offset
                 return True
         return False

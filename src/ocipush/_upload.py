@@ -258,6 +258,7 @@ class _Upload:
                 patch_first=self._unknown > 1,
                 closes_empty=self._repository.is_harbor,
             )
+            session.reach = max(session.reach, step.end)
             progress = self._progress(session, step)
             if isinstance(source, BlobFile) and step.end > step.start:
                 length = step.end - step.start

@@ -104,7 +104,7 @@ def test_body_that_is_too_large_steps_down_until_no_smaller_one_is_left() -> Non
 
 def test_session_goes_on_after_what_is_stored() -> None:
     session = Session("/u", 100)
-    session.sent = 70
+    session.reach = 70
     assert session.resume(50, "/v")
     assert (session.offset, session.location) == (50, "/v")
     assert session.next_step(Limits()).content_range == "50-99"
@@ -118,7 +118,7 @@ def test_session_that_contradicts_what_is_known_does_not_go_on(stored: int | Non
 
 def test_count_of_one_byte_too_many_is_seen_through() -> None:
     session = Session("/u", 100)
-    session.sent = 70
+    session.reach = 70
     assert session.resume(71)
     assert session.offset == 70
     assert session.resume(51)
