@@ -15,12 +15,15 @@ import anyio
 import anyio.lowlevel
 import httpx
 from anyio.abc import ByteStream, Listener, SocketAttribute
+from tests import layouts
 
 from ocipush.testing import Registry, Request
+from ocipush.testing._storage import StoredManifest
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from anyio.abc import TaskGroup
 
@@ -279,6 +282,16 @@ class MemoryRegistry(Registry):
     @property
     def url(self) -> str:
         return f"{'https' if self._secure else 'http'}://{self.host}"
+
+    def hold(self, name: str, layout: Path, tag: str) -> str:
+        """Hold an image of one manifest as if it had been pushed; its digest."""
+        blobs, documents = layouts.contents(layout)
+        repository = self._storage.repository_blocking(name)
+        repository.blobs.update(blobs)
+        ((digest, raw),) = documents.items()
+        repository.manifests[digest] = StoredManifest(layouts.MANIFEST, raw)
+        repository.tags[tag] = digest
+        return digest
 
     def _base(self, request: Request) -> str:
         return self.url
