@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench fuzz servers lint types unit others clean
+.PHONY: demo test soak bench fuzz servers lint types unit others clean
 
 # Push an image from a store to a registry on this machine, and look at what arrived.
 demo: $(VENV)/.cli
@@ -24,6 +24,11 @@ $(VENV)/.installed: $(VENV)/.cli
 # Servers and clients that nobody here wrote. Without apt or root, the tests that need them say so and are skipped.
 servers:
 	@.ci/servers
+
+# 10,000 random schedules of faults, and eight hours of pushes on virtual time: at most 20 minutes on two cores.
+soak: $(VENV)/.installed
+	OCIPUSH_SCHEDULES=10000 OCIPUSH_SHARDS=16 OCIPUSH_HOURS=8 \
+		$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal tests/property
 
 # Compare with other tools, as benchmarks/README.md says: all of it, or in small with QUICK=1. BENCH holds more options.
 bench: servers $(VENV)/.bench

@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from tests.memory_network import BUFFER
 from tests.property.scenario import Layer, Scenario, run
@@ -176,6 +176,15 @@ def test_push_outlasts_fewer_faults_than_it_has_attempts(shard: int, scenario: S
 @shards
 @schedules(0.15)
 @given(scenario=RESUMING_SCENARIOS)
+@example(
+    scenario=Scenario(  # one byte of a slice arrived that was not seen to go out
+        images=(((0, 1179649), (0, 0)),),
+        faults=(Cut("P[UA]T* /v2/*/blobs/uploads/*", 1), Cut("P[UA]T* /v2/*/blobs/uploads/*", 5, after=1)),
+        attempts=5,
+        chunk_size=MIB,
+        dialect="distribution-3",
+    )
+)
 def test_push_sends_little_twice_to_a_registry_that_keeps_what_arrived(shard: int, scenario: Scenario) -> None:
     outcome = run(scenario)
     cuts = len(outcome.registry.fired)

@@ -130,10 +130,12 @@ class World:
                     await pusher.push(self.new, target=f"{registry.host}/app:1")
                 if in_trio() and cancelled:
                     assert anyio.current_time() - cancelled[0] <= CLEAN_UP
+                await anyio.wait_all_tasks_blocked()  # the registry may still be at it
                 now = held.tags["1"]
                 assert not held.uploads.keys() & self.sessions
                 held.uploads.clear()  # those whose Location was still on its way
-                result = await pusher.push(self.new, target=f"{registry.host}/app:1")  # nothing is stuck
+                with anyio.fail_after(30):  # nothing is stuck
+                    result = await pusher.push(self.new, target=f"{registry.host}/app:1")
                 assert now in {before, result.digest}
                 assert result.unchanged == (now == result.digest)
                 blobs, documents = layouts.contents(self.new)
@@ -170,6 +172,7 @@ FAULTS = (
 )
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("faults", "chunk_size"), [((), None), ((), 60_000), (FAULTS, None)], ids=["whole", "chunks", "faults"]
 )
