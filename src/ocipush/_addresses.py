@@ -103,7 +103,7 @@ class Guard:
 
     Args:
         base: the registry's own ``scheme://host[:port]``, which is never judged.
-        allow_hosts: ``host`` or ``host:port`` that may be pointed to, whatever their addresses.
+        allow_hosts: ``host`` or ``host:port`` that may be pointed to, whatever their addresses; over TLS like any other.
         plain_http: whether another host may be spoken to in plain HTTP; else only this machine (rules.md, 3).
     """
 
@@ -140,7 +140,7 @@ class Guard:
         address = literal(urlsplit(url).hostname or "")
         if address is not None:
             self.admit(url, [address])
-        elif url.startswith("http:") and not self._plain_http and not self._is_allowed(url):
+        elif self._leaves_tls(url):
             raise self._refusal(url, "in plain HTTP", plain=True)
 
     def admit(self, url: str, addresses: Sequence[str]) -> list[str]:
@@ -149,20 +149,21 @@ class Guard:
         Raises:
             UnsafeLocationError: none of them.
         """
-        if self._is_allowed(url):
-            return list(addresses)
-        plain = url.startswith("http:") and not self._plain_http
+        plain, allowed = self._leaves_tls(url), self._is_allowed(url)
         admitted: list[str] = []
         for address in addresses:
             privacy = privacy_of(address)
             if plain and privacy is not Privacy.LOOPBACK:
                 continue
-            if address in self._own or (privacy <= self._limit and privacy is not Privacy.LINK_LOCAL):
+            if allowed or address in self._own or (privacy <= self._limit and privacy is not Privacy.LINK_LOCAL):
                 admitted.append(address)
         if not admitted:
             told = ", ".join(f"{one}, {privacy_of(one)}" for one in addresses)
             raise self._refusal(url, f"at {told}", plain=plain)
         return admitted
+
+    def _leaves_tls(self, url: str) -> bool:
+        return url.startswith("http:") and not self._plain_http
 
     def _is_allowed(self, url: str) -> bool:
         parts = urlsplit(url)

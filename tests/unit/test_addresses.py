@@ -193,6 +193,15 @@ def test_plain_http_stays_on_this_machine_unless_it_is_allowed() -> None:
     Guard("http://127.0.0.1:5000", plain_http=True).check("http://other.example/")
 
 
+def test_host_that_the_user_allows_is_not_spoken_to_in_plain_http_for_that() -> None:
+    one = Guard("http://127.0.0.1:5000", allow_hosts=["other.example"])
+    with pytest.raises(UnsafeLocationError, match="plain HTTP"):
+        one.check("http://other.example/")
+    with pytest.raises(UnsafeLocationError):
+        one.admit("http://other.example/", ["10.0.0.1"])
+    assert one.admit("https://other.example/", ["169.254.169.254"])
+
+
 @pytest.mark.parametrize(
     ("url", "own"),
     [
