@@ -227,12 +227,21 @@ class Repository:
             session.stored(step.end, self._location(answer))
 
     async def cancel_upload(self, location: str) -> None:
-        """Give up an upload session, with the token at hand. Best effort: what comes of it does not matter."""
+        """Give up an upload session, with the token at hand. Best effort: what comes of it does not matter.
+
+        A Location that does not know of the bytes sent after it is refused by distribution 3, which tells a newer one.
+        """
+        with contextlib.suppress(TransportError):
+            if (await self._give_up("DELETE", location)).status == 416:
+                newer = self._location(await self._give_up("GET", location))
+                if newer is not None:
+                    await self._give_up("DELETE", newer)
+
+    async def _give_up(self, method: str, location: str) -> Answer:
         held = self._route.authorizer.held(self._scope) if same_origin(self._route.base, location) else None
         headers = {"Authorization": held} if held else {}
         self.requests += 1
-        with contextlib.suppress(TransportError):
-            await self._client.send("DELETE", location, headers=headers, answer=self._client.timeouts.answer)
+        return await self._client.send(method, location, headers=headers, answer=self._client.timeouts.answer)
 
     async def put_manifest(self, identifier: str, document: Document) -> None:
         """Put a manifest or index under a tag or its digest.

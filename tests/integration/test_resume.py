@@ -291,6 +291,16 @@ async def test_push_that_takes_longer_than_its_deadline_ends_and_closes_its_sess
         assert not registry.repository("a").tags
 
 
+async def test_session_with_bytes_that_its_location_does_not_know_of_is_closed_all_the_same(image: Path) -> None:
+    cuts = Cuts(*[100_000] * 9)
+    async with Registry(dialect="distribution-3", intercept=cuts) as registry:
+        cuts.registry = registry
+        with pytest.raises(errors.ConnectionLostError):
+            await push(image, registry, retry=ocipush.RetryPolicy(attempts=1))
+        assert [request.status for request in registry.requests if request.method == "DELETE"] == [416, 204]
+        assert not registry.repository("a").uploads
+
+
 async def test_repository_hinted_at_gives_its_blobs_without_sending_them(image: Path) -> None:
     async with Registry() as registry:
         await push(image, registry)
