@@ -215,8 +215,8 @@ class _ExchangeError(OcipushError):
         self.method = method
         self.url = url
         self.attempts = attempts
-        self.sent = 0
-        self.seconds = 0.0
+        self.sent: int = 0
+        self.seconds: float = 0.0
 
     @property
     def message(self) -> str:
