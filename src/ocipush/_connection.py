@@ -24,6 +24,11 @@ MAX_HEAD: Final = 64 * 1024  # bytes of an answer's head
 MAX_INTERIM: Final = 100  # answers of 1xx before the final one
 
 
+def without_header(words: str) -> str:
+    """What h11 says, and of a header only that it is wrong: it could be the Location of an upload, which can be signed."""
+    return re.sub(r"(header (?:line|name|value)):? .*", r"\1", words, flags=re.DOTALL)
+
+
 class _Unread:
     """Stands for a file's bytes in h11, which only counts them."""
 
@@ -195,9 +200,7 @@ class Connection:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as exc:
-                # Of a header only that it is wrong: it could be the Location of an upload, which can be signed.
-                words = re.sub(r"(header (?:line|name|value)):? .*", r"\1", str(exc), flags=re.DOTALL)
-                raise httpx.RemoteProtocolError(words) from None
+                raise httpx.RemoteProtocolError(without_header(str(exc))) from None
             if isinstance(event, h11.Event):
                 return event
             data = self._wire.receive_now()

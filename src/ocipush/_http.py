@@ -1,6 +1,6 @@
 """One HTTP client for all registries: TLS, time-outs, retries of what is safe to repeat, error mapping.
 
-May import: errors, _addresses, _pace, _protocol, _proxy, _retry, _transport, anyio, httpx. With ``_transport`` and its
+May import: errors, _addresses, _connection, _pace, _protocol, _proxy, _retry, _transport, anyio, httpx. With ``_transport`` and its
 parts the only module that imports httpx.
 """
 
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import anyio
 import httpx
 
-from ._protocol import is_rate_limit, redact
+from ._connection import without_header
+from ._protocol import is_rate_limit, printable, redact
 from ._proxy import default_transport
 from ._retry import RETRIED_STATUSES, RetryPolicy, may_pass, parse_retry_after
 from ._transport import FileBody
@@ -299,7 +300,7 @@ async def _read(response: httpx.Response) -> bytes:
 
 def _proxy_error(exc: httpx.ProxyError | httpx.UnsupportedProtocol, method: str, url: str) -> TransportError:
     return ConnectFailedError(
-        f"{method} {url}: {exc}",
+        f"{method} {url}: {printable(str(exc))}",
         hint="check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY",
         method=method,
         url=url,
@@ -349,7 +350,7 @@ def _transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, method:
         )
     if isinstance(exc, httpx.RemoteProtocolError):
         return ConnectionLostError(
-            f"{asked}: what came is not the whole of an HTTP answer: {exc}",
+            f"{asked}: what came is not the whole of an HTTP answer: {printable(without_header(str(exc)))}",
             hint="is this the address of a registry? Something between may have cut the connection",
             method=method,
             url=url,

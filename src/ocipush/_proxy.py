@@ -106,13 +106,20 @@ class ProxyTransport(httpx.AsyncBaseTransport):
 
     def _through(self, proxy: str) -> httpx.AsyncBaseTransport:
         try:
+            named = httpx.Proxy(proxy, ssl_context=self._context if proxy.startswith("https:") else None)
+            if (named.url.port or 0) > 65535:
+                raise ValueError("its port is above 65535")
             return httpx.AsyncHTTPTransport(
-                proxy=httpx.Proxy(proxy, ssl_context=self._context if proxy.startswith("https:") else None),
+                proxy=named,
                 verify=self._context,
                 trust_env=False,
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
             )
-        except (ValueError, httpx.InvalidURL, ImportError) as exc:  # ImportError: SOCKS needs a package of its own
+        except httpx.InvalidURL:  # whose words can be a part of the proxy's password
+            raise httpx.UnsupportedProtocol(
+                "the proxy cannot be used: its address is no URL; characters like / # ? @ in its password are to be quoted"
+            ) from None
+        except (ValueError, ImportError) as exc:  # ImportError: SOCKS needs a package of its own
             raise httpx.UnsupportedProtocol(f"the proxy cannot be used: {exc}") from exc
 
     async def aclose(self) -> None:

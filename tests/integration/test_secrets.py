@@ -16,7 +16,7 @@ import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 from click.testing import CliRunner
-from tests import layouts
+from tests import layouts, scripted
 
 import ocipush
 from ocipush import errors
@@ -281,6 +281,48 @@ def test_command_tells_no_secret_though_it_is_asked_to_tell_all(
     assert ("Traceback" in done.stderr) == (place != "")
     check([done.output, done.stderr, done.stdout])
     assert all(line.isprintable() for line in done.output.splitlines())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:{}/x@127.0.0.1:9",
+        "http://user:{}#x@127.0.0.1:9",
+        "http://user:{}@127.0.0.1:99999",
+        "magic://user:{}@127.0.0.1:9",
+        "http://user:{}@127.0.0.1:9",
+    ],
+)
+async def test_password_of_a_proxy_is_told_to_nobody(
+    image: Path, records: list[str], monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.format(SIGNATURE))
+    failed = await attempt(image, "registry.example", LOGINS["password"], None)
+    assert isinstance(failed, errors.TransportError)
+    check(records)
+    check(list(told_by(failed)))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("line", ["Location: /up?{}\x00", "Location : /up?{}", "Loca tion: /up?{}"])
+async def test_header_that_is_wrong_is_told_without_what_it_says(image: Path, records: list[str], line: str) -> None:
+    def play(connection: scripted.Connection) -> None:
+        if connection.first.startswith(b"HEAD"):
+            connection.send(b"HTTP/1.1 404 No\r\nConnection: close\r\n\r\n")
+        else:
+            connection.send(f"HTTP/1.1 202 A\r\n{line.format(QUERY)}\r\n\r\n".encode())
+
+    with scripted.ScriptedServer(play) as server:
+        failed = await attempt(image, server.host, LOGINS["password"], None)
+    assert isinstance(failed, errors.ConnectionLostError)
+    assert "header" in str(failed)
+    check(records)
+    check(list(told_by(failed)))
 
 
 def test_login_shows_its_password_to_nobody() -> None:
