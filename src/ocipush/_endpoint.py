@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import ipaddress
 import socket
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
@@ -34,11 +34,12 @@ T = TypeVar("T")
 LARGE: Final = 1024 * 1024  # bytes from which sending a blob again costs more than a round trip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Route:
     """How a registry is reached: ``scheme://host[:port]``, what answers its challenge, and where it may point to.
 
-    ``proven`` is False while it is being found out: a refused connection is then no reason to wait and try again.
+    ``proven`` is False while it is being found out: a refused connection is then no reason to wait and try again. The
+    push that found it out goes on with it.
     """
 
     base: str
@@ -186,7 +187,7 @@ class Endpoint:
         try:
             answer = await question(secure)
         except RegistryError:
-            self._route = replace(secure, proven=True)  # it answered, so TLS works: never plain HTTP from now on
+            self._settle(secure)  # it answered, so TLS works: never plain HTTP from now on
             raise
         except ConnectFailedError as exc:
             if not is_refused_or_plain(exc) or not await self._may_be_plain():
@@ -199,7 +200,7 @@ class Endpoint:
                 raise
             self._settle_for_plain_http(plain, warn)
         else:
-            self._route = replace(secure, proven=True)
+            self._settle(secure)
         return answer
 
     def _new_route(self, scheme: str, authorizer: Authorizer) -> Route:
@@ -207,8 +208,12 @@ class Endpoint:
         guard = Guard(base, allow_hosts=self._allow_hosts, plain_http=not self._tls_verify)
         return Route(base, authorizer, guard, proven=False)
 
+    def _settle(self, route: Route) -> None:
+        route.proven = True
+        self._route = route
+
     def _settle_for_plain_http(self, plain: Route, warn: Callable[[str], None]) -> None:
-        self._route = replace(plain, proven=True)
+        self._settle(plain)
         warn(f"{self._host} does not speak TLS: using plain HTTP")
         if self._login is not None:
             warn(f"the login for {self._host} goes over plain HTTP, readable to the network")

@@ -55,6 +55,8 @@ class Scenario:
         old: layers of the image that the tag names before.
         elsewhere: uploads go to another origin.
         pushes: how many pushes of it are made at once.
+        lifetime: virtual seconds that a token is good for.
+        resume: upload sessions are kept in a directory.
     """
 
     images: tuple[tuple[Layer, ...], ...] = (((0, 10),),)
@@ -67,6 +69,8 @@ class Scenario:
     deadline: float | None = None
     chunk_size: int | None = None
     pushes: int = 1
+    lifetime: float = 300.0
+    resume: bool = False
     seed: int = 0
     dialect: str = "spec"
 
@@ -148,7 +152,7 @@ class _Play:
         kinds: dict[str, Callable[[], Any]] = {
             "open": lambda: None,
             "basic": lambda: BasicAuth(users),
-            "bearer": lambda: BearerAuth(users, clock=trio.current_time),
+            "bearer": lambda: BearerAuth(users, clock=trio.current_time, lifetime=scenario.lifetime),
         }
         self.auth = kinds["bearer" if scenario.dialect == "harbor" else scenario.auth]()  # by its service it is known
         self.host = "registry.test:5000"
@@ -218,7 +222,6 @@ class _Play:
 
     def _pusher(self, transport: Transport) -> ocipush.Pusher:
         scenario = self.scenario
-        options: dict[str, Any] = {"chunk_size": scenario.chunk_size} if scenario.chunk_size else {}
         login = {self.host: ocipush.Login("you", PASSWORD)} if self.auth else {}
         return ocipush.Pusher(
             store=self.path.parent,
@@ -227,7 +230,8 @@ class _Play:
             tls_verify=False,
             retry=ocipush.RetryPolicy(attempts=scenario.attempts, deadline=scenario.deadline),
             transport=transport,
-            **options,
+            chunk_size=scenario.chunk_size,
+            resume_dir=self.path.parent / "sessions" if scenario.resume else None,
         )
 
     async def _push(self, pusher: ocipush.Pusher, outcome: Outcome) -> None:
@@ -275,8 +279,12 @@ class _Play:
         for digest, held in repository.blobs.items():
             assert isinstance(held, bytes)
             assert digest == f"sha256:{hashlib.sha256(held).hexdigest()}", "the registry holds what is corrupt"
-        asked = {request.path.rpartition("/")[2] for request in outcome.registry.requests if request.method == "DELETE"}
-        left = (repository.uploads.keys() & self.sessions) - asked
+        ended = {
+            request.path.rpartition("/")[2]
+            for request in outcome.registry.requests
+            if request.method == "DELETE" or request.status == 404
+        }
+        left = (repository.uploads.keys() & self.sessions) - ended
         down = any(isinstance(fault, Restart) for fault in self.registry.fired)
         assert down or not left, f"{len(left)} sessions are left that nobody tried to delete"
 
@@ -285,8 +293,16 @@ class _Play:
         assert not any("cookie" in request.headers for request in self.registry.requests)
         assert not self.registry.unexpected, self.registry.unexpected
         outcome.registry.requests += self.storage.requests
+        if self.scenario.dialect in {"spec", "distribution-3"} and self.scenario.chunk_size is None:
+            assert outcome.received <= outcome.size + self._excused(outcome)
         if self.scenario.deadline is not None:
             assert outcome.seconds <= self.scenario.deadline + CLEAN_UP
+
+    def _excused(self, outcome: Outcome) -> int:
+        """Bytes that may be sent again: a fault can spoil one blob and make it fail once more, a restart all that are sent."""
+        largest = max(map(len, self.blobs.values()))
+        restarts = sum(isinstance(fault, Restart) for fault in self.registry.fired)
+        return 2 * (largest * (len(self.registry.fired) - restarts) + outcome.size * restarts)
 
     def _check_secrets(self, outcome: Outcome) -> None:
         secrets = {PASSWORD, base64.b64encode(f"you:{PASSWORD}".encode()).decode()}

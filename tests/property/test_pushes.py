@@ -56,6 +56,7 @@ NTH = st.sampled_from([1, 1, 1, 2, 2, 3, 4, 6])
 PLACES = st.sampled_from([0, 1, 50, 200, 64 * KIB]) | st.integers(0, 300 * KIB)
 SIDES: Any = st.sampled_from(["request", "answer"])
 NOTATIONS: Any = st.sampled_from(["seconds", "date", "milliseconds", "forbidden"])
+LIFETIMES = st.sampled_from([300.0, 300.0, 1.0, 20.0])
 ENDINGS: Any = st.sampled_from(["reset", "close", "half-close"])
 
 
@@ -71,7 +72,7 @@ FAULTS: st.SearchStrategy[Fault] = st.one_of(
     CUTS,
     hits(Stall, of=SIDES, after=PLACES, seconds=st.sampled_from([1.0, 59.0, 61.0, 600.0, float("inf")])),
     hits(Drip, of=SIDES, after=PLACES, rate=st.sampled_from([1, 1000, 100_000])),
-    hits(EarlyAnswer, after=PLACES, status=st.sampled_from([401, 404, 413, 429, 500, 503]), how=ENDINGS),
+    hits(EarlyAnswer, after=PLACES, status=st.sampled_from([401, 413, 429, 500, 503]), how=ENDINGS),
     hits(Restart, of=SIDES, after=PLACES, down=st.sampled_from([0.0, 1.0, 20.0]), keep_sessions=st.booleans()),
     hits(Refuse, status=st.sampled_from([400, 401, 403, 404, 408, 409, 413, 416, 425, 429, 500, 502, 503, 504])),
     hits(RateLimit, most=12, wait=st.floats(0.001, 100), notation=NOTATIONS),
@@ -91,6 +92,8 @@ SCENARIOS = st.builds(
     deadline=st.sampled_from([None, None, 1.0, 100.0]),
     chunk_size=st.sampled_from([None, None, 64 * KIB, 100_000]),
     dialect=st.sampled_from(["spec", "distribution-3", "distribution-3", *sorted(DIALECTS)]),
+    lifetime=LIFETIMES,
+    resume=st.booleans(),
     seed=st.integers(0, 1000),
 )
 # Each of these heals: whoever tries again often enough gets through.
@@ -122,6 +125,8 @@ PASSING_SCENARIOS = st.builds(
     elsewhere=st.booleans(),
     attempts=st.just(5),
     pushes=st.sampled_from([1, 2]),
+    resume=st.booleans(),
+    chunk_size=st.sampled_from([None, None, 64 * KIB]),
     dialect=st.sampled_from(["distribution-3", *sorted(DIALECTS)]),
     seed=st.integers(0, 1000),
 )
@@ -169,6 +174,11 @@ def test_push_ends_whole_or_in_one_typed_error_with_the_tag_as_it_was(shard: int
 @shards
 @schedules(0.35)
 @given(scenario=PASSING_SCENARIOS)
+@example(
+    scenario=Scenario(  # the push that found out how a registry is reached took a refused connection for final
+        images=((), ()), faults=(Restart("PUT /v2/*/manifests/*"),), secure=False, attempts=5
+    )
+)
 def test_push_outlasts_fewer_faults_than_it_has_attempts(shard: int, scenario: Scenario) -> None:
     assert not run(scenario).failures
 
@@ -189,4 +199,4 @@ def test_push_sends_little_twice_to_a_registry_that_keeps_what_arrived(shard: in
     outcome = run(scenario)
     cuts = len(outcome.registry.fired)
     assert outcome.sent <= outcome.size + cuts * SENT_TWICE
-    assert outcome.received <= outcome.size + cuts * 128 * KIB
+    assert outcome.received <= outcome.size + cuts * SENT_TWICE
