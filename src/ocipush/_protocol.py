@@ -278,8 +278,11 @@ def error_for(
         cls = RateLimitedError
     elif status == 413 or (status == 416 and limit is not None):  # 416: GHCR, of a chunk
         cls = BlobTooLargeError
-    if cls is None:
-        cls = UnexpectedResponseError if status < 400 or is_html(headers) else RegistryError
+    if cls is None and (status < 400 or is_html(headers)):
+        cls = UnexpectedResponseError
+    elif cls is None and method == "PUT" and "/manifests/" in url and status < 500:
+        cls = ManifestRejectedError  # docker-registry says DIGEST_INVALID of children that are named by sha512
+    cls = cls or RegistryError
     hint = _HINTS.get(cls)
     if 300 <= status < 400 and "location" in headers:
         hint = f"it redirects to {redact(headers['location'])}, and redirects are not followed"

@@ -134,6 +134,7 @@ class _Upload:
         self._adapted = False  # a refusal has taught how this registry takes blobs
         self._garbled = 0  # times that the registry found another digest than ours in what came in several bodies
         self._too_large: int | None = None  # the smallest body that was refused for its size
+        self._renewed = False  # a 401 has been met with a new token since the blob last got on
         self._announced = False
         self._sent = 0
         self._started = anyio.current_time()
@@ -300,7 +301,7 @@ class _Upload:
 
     def _got_on(self, offset: int) -> None:
         if offset >= self._best + _PROGRESS:
-            self._best, self._failures = offset, 0
+            self._best, self._failures, self._renewed = offset, 0, False
 
     async def _recover(self, failure: TransportError | RegistryError) -> None:
         """Wait for the next attempt, or raise ``failure`` for good."""
@@ -332,8 +333,8 @@ class _Upload:
         elif isinstance(failure, UploadInvalidatedError):
             step = self._step
             self._unknown += failure.status == 404 and step is not None and step.start == 0 and step.closing
-        elif isinstance(failure, AuthenticationError) and failure.renewable:
-            failure.retry_after = 0.0
+        elif isinstance(failure, AuthenticationError) and failure.renewable and not self._renewed:
+            self._renewed, failure.retry_after = True, 0.0
         elif not isinstance(failure, RateLimitedError) and failure.status not in RETRIED_STATUSES:
             return None
         return self._retry.delay(self._failures, retry_after=failure.retry_after)

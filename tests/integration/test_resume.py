@@ -152,6 +152,22 @@ async def test_token_that_ends_in_the_middle_of_a_body_is_renewed_and_the_upload
         assert [request.path for request in registry.requests].count("/token") == 2
 
 
+async def test_token_that_is_refused_after_it_was_renewed_ends_the_push(image: Path) -> None:
+    async def intercept(request: Request) -> Response | None:
+        if request.method == "PUT":
+            challenge = f'Bearer realm="{registry.url}/token",service="ocipush",scope="repository:a:pull,push"'
+            return Response(401, {"WWW-Authenticate": challenge, "Connection": "close"})
+        return None
+
+    patient = ocipush.RetryPolicy(attempts=9, base=0)
+    async with Registry(auth=BearerAuth({"user": "secret"}), intercept=intercept) as registry:
+        credentials = {registry.host: ocipush.Login("user", "secret")}
+        with pytest.raises(errors.AuthenticationError, match="401"):
+            await push(image, registry, credentials=credentials, retry=patient)
+        assert [length for _, _, length in sends(registry, "PUT")].count(str(len(LAYER))) <= 2
+        assert [request.path for request in registry.requests].count("/token") <= 5
+
+
 async def test_blob_goes_in_chunks_of_the_size_asked_for(image: Path) -> None:
     async with Registry() as registry:
         await push(image, registry, chunk_size=1_500_000)

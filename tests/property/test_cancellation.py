@@ -145,7 +145,7 @@ class World:
             await anyio.wait_all_tasks_blocked()
             assert network.open == 0
             assert tasks() == running
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # those of earlier tests may end meanwhile
         assert descriptors() == files
         return steps.count
 

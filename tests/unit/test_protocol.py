@@ -132,6 +132,13 @@ def test_answer_becomes_its_typed_error_with_the_registrys_words(
     assert (error.status, error.method) == (status, "PUT")
 
 
+def test_refusal_of_a_manifest_for_whatever_reason_is_told_as_one() -> None:
+    body = b'{"errors":[{"code":"DIGEST_INVALID","message":"unsupported digest algorithm"}]}'
+    error = protocol.error_for("PUT", "https://h/v2/a/manifests/1", 400, body)
+    assert type(error) is errors.ManifestRejectedError
+    assert type(protocol.error_for("PUT", "https://h/v2/a/manifests/1", 500, body)) is errors.RegistryError
+
+
 def test_html_answer_is_not_a_registrys() -> None:
     error = protocol.error_for("GET", "https://h/", 404, b"<html>no</html>", headers={"content-type": "text/html"})
     assert type(error) is errors.UnexpectedResponseError
