@@ -47,6 +47,7 @@ class Contender:
 def environment(job: Job) -> dict[str, str]:
     """What every contender's process sees: no proxies, no logins, caches and settings of its own."""
     environ = {name: value for name, value in os.environ.items() if name.lower() not in _PROXIES}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode
     home = str(job.scratch)
     environ |= {
         "HOME": home,

@@ -14,7 +14,7 @@ import ssl
 import time
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import anyio
@@ -45,7 +45,8 @@ MAX_ANSWER: Final = 4 * 1024 * 1024
 MAX_ERROR: Final = 64 * 1024
 _WORDS: Final = 4096  # bytes of an error's body that are searched for a rate limit
 _STEP: Final = 16 * 1024  # bytes of a body that must go within the stall time-out: fewer is a standstill
-_TARGET: Final = re.compile(r"^https?://[^/?#]*(/[\x21\x22\x24-\x7e]*)$", re.IGNORECASE)
+# An URL whose target goes out as it is, shorter than what httpx takes for one.
+_URL: Final = re.compile(r"(https?://[^/?#]*)(/[\x21\x22\x24-\x7e]{0,60000})", re.IGNORECASE)
 # What OpenSSL says when the first bytes that come are no TLS record.
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 _CA_HINT: Final = "name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false"
@@ -123,6 +124,7 @@ class Client:
     ) -> None:
         self.timeouts = timeouts
         self._transport = transport or default_transport(verify)
+        self._whole_urls = transport is not None
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         self._guard: Guard | None = None
 
@@ -151,10 +153,9 @@ class Client:
         if guard is not None and not own:
             guard.check(url)
             request.extensions["admit"] = partial(guard.admit, url)
-        stall, shown = self.timeouts.stall, redact(url)
         started = anyio.current_time()
         with anyio.CancelScope() as scope:
-            self._watch(scope, body, stall, answer, self.timeouts.connect)
+            self._watch(scope, body, self.timeouts.stall, answer, self.timeouts.connect)
             try:
                 response = await self._transport.handle_async_request(request)
                 try:
@@ -164,12 +165,14 @@ class Client:
                         await response.aclose()
             except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # the last two come through httpx as they are
                 if isinstance(exc, httpx.ProxyError | httpx.UnsupportedProtocol):
-                    raise _proxy_error(exc, method, shown) from exc
-                raise _transport_error(exc, method, shown) from exc
+                    raise _proxy_error(exc, method, redact(url)) from exc
+                raise _transport_error(exc, method, redact(url)) from exc
             if guard is not None and own and (address := response.extensions.get("address")):
                 guard.note(address)
-            _LOG.debug("%s %s: %d", method, shown, response.status_code)
+            if _LOG.isEnabledFor(logging.DEBUG):
+                _LOG.debug("%s %s: %d", method, redact(url), response.status_code)
             return Answer(method, url, response.status_code, dict(response.headers), content)
+        shown = redact(url)
         raise StalledError(
             f"{method} {shown} stalled: no progress, {anyio.current_time() - started:.0f} s after it began",
             hint="the registry, or the way to it, is slow or stuck; timeouts= sets how long to wait",
@@ -184,7 +187,9 @@ class Client:
         where an upload's Location must come back byte for byte.
         """
         try:
-            parsed = httpx.URL(url)
+            split = _URL.fullmatch(url)
+            # Reading an upload's Location takes httpx longer than making and sending the request; ours needs the origin.
+            parsed = httpx.URL(url) if split is None or self._whole_urls else _origin(split[1])
             host = parsed.netloc.decode("ascii")
         except (httpx.InvalidURL, ValueError) as exc:
             shown = redact(url)
@@ -198,8 +203,7 @@ class Client:
         if method in {"POST", "PUT", "PATCH"}:  # never Transfer-Encoding: chunked, which some registries refuse
             fields["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
         timeouts = {"connect": self.timeouts.connect, "read": None, "write": None, "pool": None}
-        target = _TARGET.search(url)
-        extensions: dict[str, Any] = {"timeout": timeouts, **({"target": target[1].encode("ascii")} if target else {})}
+        extensions: dict[str, Any] = {"timeout": timeouts, **({"target": split[2].encode("ascii")} if split else {})}
         return httpx.Request(
             method,
             parsed,
@@ -283,6 +287,11 @@ class Client:
                 reason = f"answered {answer.status}"
             on_retry(f"{method} {redact(url)}", reason, attempt + 1, delay)
             await anyio.sleep(delay)
+
+
+@lru_cache(maxsize=64)
+def _origin(url: str) -> httpx.URL:
+    return httpx.URL(url)
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -1,6 +1,6 @@
 """Which requests go through a proxy, by the usual environment variables, and the transport that sends them there.
 
-May import: _transport, httpx.
+May import: _tls, _transport, httpx.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from ._tls import Context
 from ._transport import Transport
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class ProxyTransport(httpx.AsyncBaseTransport):
         return await transport.handle_async_request(request)
 
     def _through(self, proxy: str) -> httpx.AsyncBaseTransport:
+        if isinstance(self._context, Context) and self._context.lacks_authorities:
+            self._context.load_authorities()  # httpx shakes hands without asking
         try:
             named = httpx.Proxy(proxy, ssl_context=self._context if proxy.startswith("https:") else None)
             if (named.url.port or 0) > 65535:

@@ -26,6 +26,7 @@ from ._push import Push
 from ._reference import strip_white_space
 from ._retry import RetryPolicy
 from ._store import DEFAULT_STORE, match_image
+from ._tls import Context
 from ._version import __version__
 from .errors import DeadlineExceededError, OcipushError, PusherClosedError
 
@@ -256,7 +257,7 @@ class Pusher:
         if (client := self._clients.get(verify)) is None:
             # The caller's own context is not made to trust everybody: it may be in use elsewhere.
             own = self._ssl_context if verify else None
-            context = own or ssl.create_default_context()
+            context = own or Context(verify=verify)
             if own is None and self._ca_file is not None:
                 try:
                     context.load_verify_locations(self._ca_file)
@@ -265,9 +266,6 @@ class Pusher:
                         f"the CA file {os.fspath(self._ca_file)} cannot be used: {exc}",
                         hint="--ca-file (ca_file=) takes a PEM file of certificates",
                     ) from exc
-            if not verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
             client = self._clients[verify] = Client(
                 verify=context, timeouts=self._timeouts, user_agent=self._user_agent, transport=self._transport
             )

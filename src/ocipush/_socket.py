@@ -3,7 +3,7 @@
 asyncio's own transports drop what was received when a write fails; a socket of our own does not, so an answer that
 comes before the body is done is never lost.
 
-May import: anyio, httpx.
+May import: _tls, anyio, httpx.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.to_thread
 import httpx
+
+from ._tls import Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 RECEIVE: Final = 64 * 1024  # bytes taken from a socket at a time
 SENDFILE: Final = 1024 * 1024  # bytes given to one sendfile call: a fast peer must not hold up the event loop
 STAGGER: Final = 0.25  # seconds until the next address of a host is tried beside the last (RFC 8305, 5)
+_HANDSHAKE: Final = 22  # the first byte of a TLS record that shakes hands (RFC 8446, 5.1)
 _MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)  # Linux: hold a small segment back for what follows
 _SENDFILE: Final[Callable[[int, int, int, int], int] | None] = getattr(os, "sendfile", None)
 
@@ -119,6 +123,7 @@ class TLSWire(Wire):
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
         super().__init__(sock)
+        self._context = context
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
 
@@ -135,6 +140,9 @@ class TLSWire(Wire):
             data = super().receive_now()
             if data == b"":
                 raise ConnectionResetError(errno.ECONNRESET, "closed during the TLS handshake")
+            context = self._context
+            if data and data[0] == _HANDSHAKE and isinstance(context, Context) and context.lacks_authorities:
+                await anyio.to_thread.run_sync(context.load_authorities)
             self._incoming.write(data or b"")
         await self.drain()
 

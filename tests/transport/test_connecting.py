@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, Link, answering, ask, client_context, serve
+from tests.peers import CA, OK, Link, answering, ask, client_context, serve
 
 from ocipush import _socket
+from ocipush._tls import Context
 from ocipush._transport import FileBody, Transport
 
 if TYPE_CHECKING:
@@ -138,6 +139,32 @@ async def test_certificate_for_another_name_is_a_connect_error_with_its_cause(
         with pytest.raises(httpx.ConnectError, match=r"name\.example") as caught:
             await ask(transport, peer.url())
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+
+
+async def test_authorities_are_loaded_once_a_server_speaks_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    context, loaded = Context(), 0
+
+    def load_default_certs() -> None:
+        nonlocal loaded
+        loaded += 1
+        CA.configure_trust(context)
+
+    monkeypatch.setattr(context, "load_default_certs", load_default_certs)
+    async with Transport(context) as transport:
+        with serve(garbled) as peer:
+            peer.secure = True
+            with pytest.raises(httpx.ConnectError):
+                await ask(transport, peer.url())
+        assert loaded == 0
+        for _ in range(2):
+            with serve(answering(OK), secure=True) as peer:
+                assert await ask(transport, peer.url()) == (200, b"ok")
+        assert loaded == 1
+
+
+def garbled(link: Link) -> None:
+    link.more()
+    link.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
 async def test_server_that_speaks_no_tls_is_told_from_one_that_hangs_up(transport: Transport) -> None:

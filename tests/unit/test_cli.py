@@ -432,6 +432,16 @@ def test_version_loads_neither_httpx_nor_pydantic() -> None:
     assert done.stdout == f"ocipush {ocipush.__version__}\n0 set()\n"
 
 
+def test_command_that_draws_no_bar_loads_no_drawing_libraries() -> None:
+    """httpx would bring them in, for a command line of its own."""
+    done = python(
+        "import sys; sys.argv = ['ocipush', 'push', '--images-store-dir', '/nowhere', 'x']; import ocipush.__main__ as m\n"
+        "try: m.main()\n"
+        "except SystemExit as e: print(e.code, 'httpx' in sys.modules, {'rich', 'pygments'} & set(sys.modules))"
+    )
+    assert done.stdout.strip() == "1 True set()"
+
+
 def test_without_click_the_install_line_is_shown() -> None:
     done = python("import sys; sys.modules['click'] = None; import ocipush.__main__ as m; sys.exit(m.main())")
     assert done.returncode == 2
