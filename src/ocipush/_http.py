@@ -158,11 +158,7 @@ class Client:
             self._watch(scope, body, self.timeouts.stall, answer, self.timeouts.connect)
             try:
                 response = await self._transport.handle_async_request(request)
-                try:
-                    content = await _read(response)
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await response.aclose()
+                content = await _read(response)
             except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # the last two come through httpx as they are
                 if isinstance(exc, httpx.ProxyError | httpx.UnsupportedProtocol):
                     raise _proxy_error(exc, method, redact(url)) from exc
@@ -171,7 +167,7 @@ class Client:
                 guard.note(address)
             if _LOG.isEnabledFor(logging.DEBUG):
                 _LOG.debug("%s %s: %d", method, redact(url), response.status_code)
-            return Answer(method, url, response.status_code, dict(response.headers), content)
+            return Answer(method, url, response.status_code, _fields(response), content)
         shown = redact(url)
         raise StalledError(
             f"{method} {shown} stalled: no progress, {anyio.current_time() - started:.0f} s after it began",
@@ -294,16 +290,28 @@ def _origin(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
+def _fields(response: httpx.Response) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in response.headers.multi_items():
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return fields
+
+
 async def _read(response: httpx.Response) -> bytes:
+    """An answer's body. Raw: what is packed in spite of Accept-Encoding is not unpacked, a small answer could be gigabytes."""
     limit = MAX_ANSWER if response.status_code < 400 else MAX_ERROR
+    if isinstance(response.stream, httpx.ByteStream):
+        return b"".join(response.stream)[:limit]
     content = bytearray()
-    # Raw: what is packed in spite of Accept-Encoding is not unpacked, a small answer could be gigabytes.
-    source = response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
-    async with aclosing(cast("AsyncGenerator[bytes]", source)) as pieces:
-        async for piece in pieces:
-            content += piece
-            if len(content) >= limit:
-                break
+    try:
+        async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as pieces:
+            async for piece in pieces:
+                content += piece
+                if len(content) >= limit:
+                    break
+    finally:
+        with anyio.CancelScope(shield=True):
+            await response.aclose()
     return bytes(content[:limit])
 
 

@@ -167,6 +167,8 @@ def append_digest(location: str, digest: str) -> str:
 
 def same_origin(left: str, right: str) -> bool:
     """Whether two URLs have the same scheme, host and port, default ports spelt out or not."""
+    if right.startswith(f"{left}/"):
+        return True
 
     def origin(url: str) -> tuple[str, str | None, int]:
         parts = urlsplit(url)

@@ -101,11 +101,11 @@ class Transport(httpx.AsyncBaseTransport):
             self._put_away(origin, connection, reusable)
 
         stream = _AnswerBody(connection, done)
-        stream.read_ahead()
+        whole = stream.read_ahead()
         return httpx.Response(
             answer.status_code,
             headers=[(name, value) for name, value in answer.headers.raw_items() if name.lower() != b"set-cookie"],
-            stream=stream,
+            stream=stream if whole is None else httpx.ByteStream(whole),
             extensions={
                 "http_version": b"HTTP/" + answer.http_version,
                 "reason_phrase": answer.reason,
@@ -200,18 +200,19 @@ class _AnswerBody(httpx.AsyncByteStream):
         self._done: Callable[[bool], None] | None = done
         self._ahead: list[bytes] = []
 
-    def read_ahead(self) -> None:
-        """Take what has come already: often all, and the connection is free for the next request at once."""
+    def read_ahead(self) -> bytes | None:
+        """Take what has come already. Often that is all: the whole body, and the connection is free at once."""
         size = 0
         try:
             while size < READ_AHEAD and (piece := self._connection.read_now()) is not None:
                 if not piece:
                     self._finish(self._connection.start_over())
-                    return
+                    return b"".join(self._ahead)
                 self._ahead.append(piece)
                 size += len(piece)
         except httpx.TransportError:
-            return  # whoever reads on meets it again
+            pass  # whoever reads on meets it again
+        return None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self._ahead:
