@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -42,6 +41,8 @@ def run(call: Callable[[], Awaitable[T]], *, on_stop: Callable[[], object] = lam
 
 
 async def _until_stopped(call: Callable[[], Awaitable[T]], on_stop: Callable[[], object]) -> T:
+    import asyncio  # here, where it is loaded already: `ocipush --version` does without
+
     loop = asyncio.get_running_loop()
     received: list[int] = []
 

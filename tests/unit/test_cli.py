@@ -422,11 +422,11 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-def test_version_loads_neither_httpx_nor_pydantic() -> None:
+def test_version_loads_neither_httpx_nor_pydantic_nor_asyncio() -> None:
     code = (
         "import sys, ocipush.__main__ as m; sys.argv = ['ocipush', '--version']\n"
         "try: m.main()\n"
-        "except SystemExit as e: print(e.code, {'httpx', 'pydantic'} & set(sys.modules))"
+        "except SystemExit as e: print(e.code, {'httpx', 'pydantic', 'asyncio'} & set(sys.modules))"
     )
     done = python(code)
     assert done.stdout == f"ocipush {ocipush.__version__}\n0 set()\n"
