@@ -33,13 +33,16 @@ class Held:
         self.store = store
         self.reached = {"PUT": threading.Event(), "DELETE": threading.Event()}
         self.hold: set[str] = set()
+        self.waiting = 0
         self.released = anyio.Event()
         self.registry = Registry(intercept=self._intercept)
         self.release: Callable[[], None]
 
     async def _intercept(self, request: Request) -> Response | None:
         if request.method in self.hold and "/uploads/" in request.path:
-            self.reached[request.method].set()
+            self.waiting += 1
+            if request.method == "DELETE" or self.waiting == 2:  # two blobs are new: no session is still being opened
+                self.reached[request.method].set()
             await self.released.wait()
         return None
 
