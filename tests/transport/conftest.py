@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.peers import client_context
@@ -13,6 +13,15 @@ from ocipush._transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+LOOPS = {"asyncio": ("asyncio", {}), "uvloop": ("asyncio", {"use_uvloop": True}), "trio": ("trio", {})}
+
+
+@pytest.fixture(params=LOOPS)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not for this system")
+    return LOOPS[request.param]
 
 
 @pytest.fixture(params=["plain", "tls"])
