@@ -95,7 +95,7 @@ class Endpoint:
         login: Login | None,
         *,
         tls_verify: bool,
-        concurrency: int = 32,
+        concurrency: int = 64,
         large_concurrency: int = 4,
         allow_hosts: Collection[str] = (),
     ) -> None:
