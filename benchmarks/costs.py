@@ -88,7 +88,8 @@ def _process(command: Sequence[str]) -> tuple[float, str]:
 def _compare(command: Sequence[str], imports: str, rounds: int = 15) -> str:
     """Wall time of a command divided by that of a Python that imports these modules, pair by pair."""
     base = [sys.executable, "-c", f"import {imports}"]
-    _process(command), _process(base)
+    for warming in (command, base):
+        _process(warming)
     pairs = [(_process(command)[0], _process(base)[0]) for _ in range(rounds)]
     ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     found, seconds = Spread.of(pair_by_pair(ours, theirs)), Spread.of(ours).median
@@ -151,6 +152,7 @@ def request(_: Path) -> list[Row]:
     return [["CPU of a small request", f"{median} ms ({least}–{greatest})"]]
 
 
+SIZES: Final = (1, 4)  # GiB
 _PUSH: Final = """
 import sys, resource, anyio, ocipush, pathlib
 async def main():
@@ -165,7 +167,7 @@ def memory(home: Path) -> list[Row]:
     """Peak resident size of a process that pushes eight layers at once."""
     certificates = Certificates.issue(home / "tls")
     rows: list[Row] = []
-    for size in (1, 4):
+    for size in SIZES:
         path = write_hollow(home / f"of-{size}", [size * _GIB] * 8)
         for secure in (False, True):
             with sink(certificates if secure else None) as port:

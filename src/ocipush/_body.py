@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+import anyio.lowlevel
 import anyio.to_thread
 import httpx
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-SLICE: Final = 256 * 1024  # bytes read and sent at a time; larger slices measured no faster
+SLICE: Final = 512 * 1024  # bytes read at a time
+_NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)  # Linux: read what is in memory, and do not wait for the disk
 
 
 class FileBody(httpx.AsyncByteStream):
@@ -39,10 +41,28 @@ class FileBody(httpx.AsyncByteStream):
     async def pieces(self, start: int) -> AsyncGenerator[bytes]:
         """The bytes from ``start`` on, in slices; each counts as sent when the next is asked for."""
         while start < self.length:
-            piece = await anyio.to_thread.run_sync(self.read, start, SLICE)
+            piece = self._read_now(start)
+            if piece:
+                await anyio.lowlevel.checkpoint()  # the others have their turn too
+            else:
+                piece = await anyio.to_thread.run_sync(self.read, start, SLICE)
             yield piece
             start += len(piece)
             self.sent(len(piece))
+
+    def _read_now(self, start: int) -> bytes:
+        """What is in memory of the next slice; nothing where only a worker thread may wait for it, or find its end.
+
+        To ask one takes as long as to encrypt half a slice, and most of what is pushed was written or verified just now.
+        """
+        if _NOWAIT is None:
+            return b""
+        space = bytearray(min(SLICE, self.length - start))
+        try:
+            count = os.preadv(self.descriptor, [space], self.offset + start, _NOWAIT)
+        except OSError:
+            return b""
+        return bytes(space) if count == len(space) else bytes(space[:count])
 
     def read(self, start: int, size: int) -> bytes:
         """``size`` bytes from ``start`` on, or what is left of the body.

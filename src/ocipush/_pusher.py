@@ -79,7 +79,7 @@ class Pusher:
         timeouts: seconds that the steps of a request may take.
         retry: how often requests and blobs are tried.
         concurrency: how many small blobs are sent to one registry at once, over all pushes.
-        large_concurrency: how many blobs of 1 MiB and more, beside them. Memory is about 256 KiB for each blob.
+        large_concurrency: how many blobs of 1 MiB and more, beside them. Memory is about 1 MiB for each of them.
         allow_hosts: ``host`` or ``host:port`` that a registry may send uploads and logins to though its address is more
             private than the registry's own.
         chunk_size: bytes; blobs go in chunks of this size. None: whole, unless the registry takes no such body.

@@ -49,7 +49,7 @@ class Wire:
         """How many of the bytes put here the system has not taken yet."""
         return len(self._unsent)
 
-    def put(self, data: bytes, *, more: bool = False) -> None:
+    def put(self, data: bytes | memoryview, *, more: bool = False) -> None:
         """Send ``data``, and keep what the system does not take now. ``more``: other bytes follow at once."""
         self._unsent = memoryview(data)
         self._flush(_MSG_MORE if more else 0)
@@ -158,7 +158,7 @@ class TLSWire(Wire):
             with contextlib.suppress(httpx.WriteError):  # on failure, the alert that tells the other side why
                 super().put(self._outgoing.read())
 
-    def put(self, data: bytes, *, more: bool = False) -> None:
+    def put(self, data: bytes | memoryview, *, more: bool = False) -> None:
         """Encrypt and send ``data``, and keep what the system does not take now."""
         try:
             self._tls.write(data)

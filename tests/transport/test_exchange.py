@@ -156,7 +156,7 @@ async def test_head_and_small_body_go_in_one_write(
     writes: list[int] = []
     put, size = _socket.Wire.put, _connection.SMALL
 
-    def counted(self: Wire, data: bytes, *, more: bool = False) -> None:
+    def counted(self: Wire, data: bytes | memoryview, *, more: bool = False) -> None:
         writes.append(len(data))
         put(self, data, more=more)
 
