@@ -245,8 +245,9 @@ async def test_cancelling_at_any_wait_leaves_no_socket_behind(
             with scope:
                 await ask(transport, peer.url(), body)
             finished = left > 0
-            if not finished:
+            if scope.cancelled_caught:  # else the answer came at the very moment
                 assert not transport._open
+            if not finished:
                 assert all(origin.gate.value == 1 for origin in transport._origins.values())
             await transport.aclose()
             peer.settle()
