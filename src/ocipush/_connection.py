@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from ._socket import Wire
 
 SMALL: Final = 128 * 1024  # a file up to this size goes in one write with the request's head
-PART: Final = (
-    128 * 1024
-)  # bytes put at a time: TLS keeps them three times, and reading them is best done in larger slices
+PART: Final = 128 * 1024  # bytes put at a time: TLS keeps them three times, so less than a file is best read in
 MAX_HEAD: Final = 64 * 1024  # bytes of an answer's head
 MAX_INTERIM: Final = 100  # answers of 1xx before the final one
 
