@@ -170,7 +170,7 @@ class _Upload:
         self._step = None
         if self._broken:
             if await self._repository.has_blob(self._blob):  # a broken commit may have been one (wire.md)
-                await self._ended()
+                await self._abandon()  # or else somebody's blob was there all the time, and the session is still open
                 return "uploaded"
             if self._session is not None and not await self._resume(self._session):
                 await self._begin_anew()

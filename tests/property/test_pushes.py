@@ -180,6 +180,15 @@ def test_push_ends_whole_or_in_one_typed_error_with_the_tag_as_it_was(shard: int
         images=((), ()), faults=(Restart("PUT /v2/*/manifests/*"),), secure=False, attempts=5
     )
 )
+@example(
+    scenario=Scenario(  # the blob was there all the time, and the session that was refused was left open
+        images=((), ()),
+        faults=(Refuse("PUT /v2/*/blobs/uploads/*", times=2, status=408),),
+        old=(),
+        attempts=5,
+        dialect="minimal",
+    )
+)
 def test_push_outlasts_fewer_faults_than_it_has_attempts(shard: int, scenario: Scenario) -> None:
     assert not run(scenario).failures
 
