@@ -99,7 +99,7 @@ def _is_read_alike(url: str, base: str) -> None:
         return  # and so nothing is sent
     parts = urlsplit(url)
     default = 443 if parts.scheme == "https" else 80
-    assert asked.raw_host.decode() == (parts.hostname or "").lower()
+    assert asked.raw_host.decode().lower() == (parts.hostname or "")  # httpx keeps the case of an IPv6 address
     assert (asked.port or default) == (parts.port or default)
     ours = urlsplit(base)
     if same_origin(base, url):
