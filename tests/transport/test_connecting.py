@@ -212,6 +212,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, at_wait: Callable[[], None]) -> None:
         (anyio, "wait_writable"),
         (anyio, "getaddrinfo"),
         (anyio.to_thread, "run_sync"),
+        (anyio.lowlevel, "checkpoint"),
         (_socket, "_connect_one"),
     ):
         monkeypatch.setattr(module, name, counted(getattr(module, name)))
