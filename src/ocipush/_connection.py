@@ -73,7 +73,7 @@ class Connection:
         self._head, self._interim, self._broken, self.may_resend = None, 0, None, True
         first, rest = self._start(request, body)
         try:
-            self._wire.put(first, more=rest is not None)
+            self._wire.put(first)
         except httpx.WriteError as exc:
             return self._answer_despite(exc)
         if rest is not None or self._wire.unsent:

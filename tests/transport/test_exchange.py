@@ -156,9 +156,9 @@ async def test_head_and_small_body_go_in_one_write(
     writes: list[int] = []
     put, size = _socket.Wire.put, _connection.SMALL
 
-    def counted(self: Wire, data: bytes | memoryview, *, more: bool = False) -> None:
+    def counted(self: Wire, data: bytes | memoryview) -> None:
         writes.append(len(data))
-        put(self, data, more=more)
+        put(self, data)
 
     with serve(answering(OK), secure=secure) as peer:
         await ask(transport, peer.url())
