@@ -5,7 +5,11 @@ May import: anyio, httpx.
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import aclosing
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio.lowlevel
@@ -15,7 +19,8 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-SLICE: Final = 512 * 1024  # bytes read at a time
+SLICE: Final = 256 * 1024  # bytes read, and encrypted, at a time
+MOUNTS: Final = Path("/proc/self/mountinfo")
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)  # Linux: read what is in memory, and do not wait for the disk
 
 
@@ -34,35 +39,47 @@ class FileBody(httpx.AsyncByteStream):
         self.offset = offset
         self.length = length
         self.on_sent = on_sent
+        self._flags: int | None = _NOWAIT  # of a read that does not wait; None: there is none
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self.pieces(0)
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with aclosing(self.pieces(0)) as pieces:
+            async for piece in pieces:
+                yield bytes(piece)
 
-    async def pieces(self, start: int) -> AsyncGenerator[bytes]:
-        """The bytes from ``start`` on, in slices; each counts as sent when the next is asked for."""
+    async def pieces(self, start: int) -> AsyncGenerator[memoryview]:
+        """The bytes from ``start`` on, in slices; each counts as sent, and is overwritten, when the next is asked for."""
+        space = memoryview(bytearray(min(SLICE, self.length - start)))
         while start < self.length:
-            piece = self._read_now(start)
-            if piece:
+            space = space[: self.length - start]
+            count = self._read_now(space, start)
+            if count:
                 await anyio.lowlevel.checkpoint()  # the others have their turn too
             else:
-                piece = await anyio.to_thread.run_sync(self.read, start, SLICE)
-            yield piece
-            start += len(piece)
-            self.sent(len(piece))
+                count = await anyio.to_thread.run_sync(self._read_into, space, start)
+            yield space[:count]
+            start += count
+            self.sent(count)
 
-    def _read_now(self, start: int) -> bytes:
-        """What is in memory of the next slice; nothing where only a worker thread may wait for it, or find its end.
+    def _read_now(self, space: memoryview, start: int) -> int:
+        """Read what is in memory of the next slice; 0 where only a worker thread may wait for it, or find its end.
 
         To ask one takes as long as to encrypt half a slice, and most of what is pushed was written or verified just now.
         """
-        if _NOWAIT is None:
-            return b""
-        space = bytearray(min(SLICE, self.length - start))
+        if self._flags is None:
+            return 0
         try:
-            count = os.preadv(self.descriptor, [space], self.offset + start, _NOWAIT)
-        except OSError:
-            return b""
-        return bytes(space) if count == len(space) else bytes(space[:count])
+            return os.preadv(self.descriptor, [space], self.offset + start, self._flags)
+        except OSError as exc:
+            if exc.errno != errno.EOPNOTSUPP or not self._flags:
+                return 0
+            self._flags = 0 if _is_in_memory(os.fstat(self.descriptor).st_dev) else None
+            return self._read_now(space, start)
+
+    def _read_into(self, space: memoryview, start: int) -> int:
+        count = os.preadv(self.descriptor, [space], self.offset + start)
+        if count < len(space):
+            raise self.too_short(start + count)
+        return count
 
     def read(self, start: int, size: int) -> bytes:
         """``size`` bytes from ``start`` on, or what is left of the body.
@@ -84,3 +101,14 @@ class FileBody(httpx.AsyncByteStream):
         """Report ``count`` more bytes as handed to the network."""
         if self.on_sent is not None:
             self.on_sent(count)
+
+
+@lru_cache(maxsize=16)
+def _is_in_memory(device: int) -> bool:
+    """Whether a filesystem is a tmpfs: it does not know RWF_NOWAIT, and has no disk to wait for."""
+    number = f" {os.major(device)}:{os.minor(device)} "
+    try:
+        mounts = MOUNTS.read_text(errors="replace")
+    except OSError:
+        return False
+    return any(number in line and " - tmpfs " in line for line in mounts.splitlines())

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ._socket import Wire
 
 SMALL: Final = 128 * 1024  # a file up to this size goes in one write with the request's head
-PART: Final = 128 * 1024  # bytes put at a time: TLS keeps them three times, so less than a file is best read in
 MAX_HEAD: Final = 64 * 1024  # bytes of an answer's head
 MAX_INTERIM: Final = 100  # answers of 1xx before the final one
 
@@ -168,9 +167,8 @@ class Connection:
         async with aclosing(body.pieces(position)) as pieces:
             async for piece in pieces:
                 self.may_resend = False
-                for start in range(0, len(piece), PART):
-                    self._wire.put(memoryview(piece)[start : start + PART])
-                    await self._wire.drain()
+                self._wire.put(piece)
+                await self._wire.drain()
 
     def _take_head(self) -> h11.Response | None:
         """Take in what has come; the head of the final answer, once it is complete."""

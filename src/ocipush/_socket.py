@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     Admit = Callable[[Sequence[str]], Sequence[str]]
 
 RECEIVE: Final = 64 * 1024  # bytes taken from a socket at a time
-SENDFILE: Final = 1024 * 1024  # bytes given to one sendfile call: a fast peer must not hold up the event loop
+SENDFILE: Final = (
+    4 * 1024 * 1024
+)  # bytes given to one sendfile call: about what a socket holds, so that few waits are for less
 STAGGER: Final = 0.25  # seconds until the next address of a host is tried beside the last (RFC 8305, 5)
 _HANDSHAKE: Final = 22  # the first byte of a TLS record that shakes hands (RFC 8446, 5.1)
 _SENDFILE: Final[Callable[[int, int, int, int], int] | None] = getattr(os, "sendfile", None)
