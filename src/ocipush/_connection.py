@@ -46,6 +46,7 @@ class Connection:
         idle_since: when it was last put away, by whoever keeps it.
         may_resend: after a failed exchange: no byte of an answer came, and of a file too large for the first write
             none went out, so that the request may be sent again on another connection.
+        latency: seconds from a request that was sent at once to its answer; None when it was not.
     """
 
     def __init__(self, wire: Wire) -> None:
@@ -55,6 +56,7 @@ class Connection:
         self._interim = 0
         self._broken: httpx.TransportError | None = None
         self.may_resend = True
+        self.latency: float | None = None
         self.idle_since = 0.0
 
     @property
@@ -69,18 +71,21 @@ class Connection:
             httpx.TransportError: the connection failed, or the other side speaks no HTTP.
             OSError, EOFError: the file could not be read.
         """
-        self._head, self._interim, self._broken, self.may_resend = None, 0, None, True
+        self._head, self._interim, self._broken, self.may_resend, self.latency = None, 0, None, True, None
         first, rest = self._start(request, body)
         try:
             self._wire.put(first)
         except httpx.WriteError as exc:
             return self._answer_despite(exc)
-        if rest is not None or self._wire.unsent:
+        sent = None if rest is not None or self._wire.unsent else anyio.current_time()
+        if sent is None:
             await self._send_watched(rest)
         if rest is None and isinstance(body, FileBody):
             body.sent(body.length)
         while (answer := self._take_head()) is None:
             await self._wire.readable()
+        if sent is not None:
+            self.latency = anyio.current_time() - sent
         return answer
 
     def _start(self, request: h11.Request, body: bytes | FileBody) -> tuple[bytes, FileBody | None]:

@@ -87,7 +87,8 @@ class Answer:
     """An HTTP answer, read whole. Header names are lower-case.
 
     ``attempts`` is how often the request was made for it, and ``seconds`` what that took where it was more than once;
-    ``renewable`` is said of a 401 for which another token can be had.
+    ``renewable`` is said of a 401 for which another token can be had; ``latency``, of a request sent at once, is known
+    where our own transport sent it.
     """
 
     method: str
@@ -98,6 +99,7 @@ class Answer:
     attempts: int = 1
     seconds: float = 0.0
     renewable: bool = False
+    latency: float | None = None
 
     @property
     def is_rate_limit(self) -> bool:
@@ -167,7 +169,8 @@ class Client:
                 guard.note(address)
             if _LOG.isEnabledFor(logging.DEBUG):
                 _LOG.debug("%s %s: %d", method, redact(url), response.status_code)
-            return Answer(method, url, response.status_code, _fields(response), content)
+            latency = response.extensions.get("latency")
+            return Answer(method, url, response.status_code, _fields(response), content, latency=latency)
         shown = redact(url)
         raise StalledError(
             f"{method} {shown} stalled: no progress, {anyio.current_time() - started:.0f} s after it began",
@@ -272,7 +275,7 @@ class Client:
             else:
                 limited = answer.is_rate_limit
                 if answer.status not in RETRIED_STATUSES and not limited:
-                    pace.served()
+                    pace.served(answer.latency)
                     return answer
                 asked = answer.retry_after
                 delay = retry.delay(attempt, retry_after=asked)

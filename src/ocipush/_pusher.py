@@ -78,7 +78,8 @@ class Pusher:
         ssl_context: a context of your own, instead of the two above; not used where ``tls_verify`` is False.
         timeouts: seconds that the steps of a request may take.
         retry: how often requests and blobs are tried.
-        concurrency: how many small blobs are sent to one registry at once, over all pushes.
+        concurrency: how many small blobs are sent to one registry at once, over all pushes; at most 12 to one that
+            answers within 5 ms, until it turns slower.
         large_concurrency: how many blobs of 1 MiB and more, beside them. Memory is about 1 MiB for each of them.
         allow_hosts: ``host`` or ``host:port`` that a registry may send uploads and logins to though its address is more
             private than the registry's own.

@@ -306,7 +306,7 @@ class Repository:
             asked = reply.retry_after
             self._pace.limited(min(self._retry.base if asked is None else asked, self._retry.cap))
         elif reply.status < 400:
-            self._pace.served()
+            self._pace.served(reply.latency)
         return reply
 
     async def _fetch(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:

@@ -51,7 +51,7 @@ class Transport(httpx.AsyncBaseTransport):
     large file went out: servers close idle connections at the very moment that one is used.
 
     A request's extension ``admit`` is asked which addresses it may connect to, and whether a kept connection's is one
-    of them; the answer's extension ``address`` says where it came from.
+    of them; the answer's extension ``address`` says where it came from, and ``latency`` how soon.
 
     Args:
         context: for ``https``.
@@ -110,6 +110,7 @@ class Transport(httpx.AsyncBaseTransport):
                 "http_version": b"HTTP/" + answer.http_version,
                 "reason_phrase": answer.reason,
                 "address": connection.address,
+                "latency": connection.latency,
             },
         )
 

@@ -221,3 +221,14 @@ async def test_only_so_many_requests_to_one_origin_are_under_way(secure: bool) -
             for _ in range(6):
                 tasks.start_soon(ask, transport, peer.url())
         assert (most, peer.accepted) == (2, 2)
+
+
+@pytest.mark.parametrize("size", [0, _connection.SMALL, _connection.SMALL + 1])
+async def test_latency_is_told_of_a_request_that_went_out_at_once(transport: Transport, file: int, size: int) -> None:
+    with serve(answering(OK)) as peer:
+        headers = {"Host": "127.0.0.1", "Content-Length": str(size)}
+        request = httpx.Request("PUT", peer.url(), headers=headers, stream=FileBody(file, length=size))
+        response = await transport.handle_async_request(request)
+        await response.aclose()
+    latency = response.extensions["latency"]
+    assert latency is None if size > _connection.SMALL else latency >= 0

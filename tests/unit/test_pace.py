@@ -5,7 +5,7 @@ import pytest
 import trio
 import trio.testing
 
-from ocipush._pace import Pace
+from ocipush._pace import NEAR, NEAR_SMALL, SLOW, Pace
 
 
 def run(test: object, *args: object) -> None:
@@ -45,6 +45,58 @@ def test_storm_of_refusals_halves_once_and_success_restores_all() -> None:
         for _ in range(100):
             pace.served()
         assert (pace.small.total_tokens, pace.large.total_tokens) == (8, 2)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("latencies", "small"),
+    [
+        ([], 64),
+        ([None, None], 64),  # through a transport that does not tell
+        ([NEAR], 64),
+        ([0.001], NEAR_SMALL),
+        ([None, 0.001], NEAR_SMALL),
+        ([NEAR, 0.001], 64),
+        ([0.001, SLOW], NEAR_SMALL),
+        ([0.001, *[SLOW * 2] * 3], NEAR_SMALL + 3),
+        ([0.001, *[SLOW * 2] * 100], 64),
+        ([0.001, *[0.002] * 1000], NEAR_SMALL),
+    ],
+)
+def test_registry_that_answers_at_once_gets_few_blobs_at_once_until_it_turns_slow(
+    latencies: list[float | None], small: int
+) -> None:
+    async def test() -> None:
+        pace = Pace(64, 4)
+        for latency in latencies:
+            pace.served(latency)
+        assert (pace.small.total_tokens, pace.large.total_tokens) == (small, 4)
+
+    run(test)
+
+
+def test_fewer_than_near_registries_get_stay_as_few() -> None:
+    async def test() -> None:
+        pace = Pace(3, 4)
+        for latency in (0.001, 1, 1):
+            pace.served(latency)
+        assert pace.small.total_tokens == 3
+
+    run(test)
+
+
+def test_rate_limit_is_not_lifted_by_slow_answers() -> None:
+    async def test() -> None:
+        pace = Pace(64, 4)
+        pace.served(0.001)
+        pace.limited(1)
+        for _ in range(20):
+            pace.served(1)
+        assert pace.small.total_tokens == NEAR_SMALL // 2
+        for _ in range(2000):
+            pace.served(0.001)
+        assert pace.small.total_tokens == NEAR_SMALL + 20
 
     run(test)
 
