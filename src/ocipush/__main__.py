@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import os
 import sys
 from importlib.util import find_spec
 
@@ -28,7 +27,6 @@ def _start_and_end_fast() -> None:
     """Leave out what a process of its own need not do: a third of the time of a push that finds nothing to send."""
     # httpx would import its own command line, and rich and pygments with it. None stands for "not installed".
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would search every distribution for some
     gc.set_threshold(50_000)  # imports make many objects and no garbage
     atexit.register(gc.freeze)  # nor is there a need to look for any at the end
 

@@ -1,6 +1,9 @@
 """OCI content: digests, descriptors, manifests and indexes, kept with the raw bytes they were parsed from.
 
-May import: errors, pydantic, pydantic_core.
+Plain dataclasses, filled and checked by pydantic's core: its modelling layer on top takes longer to import than a push of an
+unchanged image takes to find that out.
+
+May import: errors, pydantic_core.
 """
 
 from __future__ import annotations
@@ -10,11 +13,10 @@ import binascii
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, StrictInt, ValidationError
-from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema
 
 from .errors import InvalidLayoutError
 
@@ -83,28 +85,22 @@ class Digest(str):
         """The hexadecimal digits."""
         return self.partition(":")[2]
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema(strict=True))
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
-
-
-class Platform(_Model):
+@dataclass(frozen=True, slots=True)
+class Platform:
     """Where an image runs (image-spec, "Image Index"). ``str()`` gives ``os/architecture[/variant]``."""
 
     architecture: str = ""
     os: str = ""
-    os_version: str | None = Field(default=None, alias="os.version")
+    os_version: str | None = None
     variant: str | None = None
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part) or "unknown"
 
 
-class Descriptor(_Model):
+@dataclass(frozen=True, slots=True)
+class Descriptor:
     """What a document says of the content it refers to (image-spec, "Content Descriptors").
 
     Attributes:
@@ -112,9 +108,9 @@ class Descriptor(_Model):
         data: the content itself, base64, where the document embeds it.
     """
 
-    media_type: str = ""
     digest: Digest
-    size: StrictInt = Field(ge=0, lt=2**63)
+    size: int
+    media_type: str = ""
     urls: tuple[str, ...] | None = None
     annotations: dict[str, str] | None = None
     data: str | None = None
@@ -146,24 +142,22 @@ class Descriptor(_Model):
         return content if self.matches(content) else None
 
 
-# Go writes an empty list as null.
-Descriptors = Annotated[tuple[Descriptor, ...], BeforeValidator(lambda value: () if value is None else value)]
-
-
-class _Document(_Model):
-    raw: bytes = Field(default=b"", exclude=True, repr=False)
-    schema_version: Literal[2] | None = None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    raw: bytes = field(default=b"", repr=False)
+    schema_version: int | None = None
     media_type: str | None = None
     artifact_type: str | None = None
     subject: Descriptor | None = None
     annotations: dict[str, str] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest(_Document):
     """An image manifest; ``raw`` holds the bytes it was parsed from."""
 
     config: Descriptor
-    layers: Descriptors = ()
+    layers: tuple[Descriptor, ...] = ()
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -171,10 +165,64 @@ class Manifest(_Document):
         return (*self.layers, self.config)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Index(_Document):
     """An image index, or a Docker manifest list; ``raw`` holds the bytes it was parsed from."""
 
-    manifests: Descriptors = ()
+    manifests: tuple[Descriptor, ...] = ()
+
+
+def _object(model: type, members: dict[str, CoreSchema]) -> CoreSchema:
+    """A JSON object with these members, of which any other is ignored, as a ``model``: mediaType is its media_type."""
+    required = {one.name for one in fields(model) if one.default is MISSING}
+    names = {key: re.sub(r"\.|(?=[A-Z])", "_", key).lower() for key in members}
+    typed = {
+        names[key]: core_schema.typed_dict_field(schema, required=names[key] in required, validation_alias=key)
+        for key, schema in members.items()
+    }
+    return core_schema.no_info_after_validator_function(
+        lambda values: model(**values), core_schema.typed_dict_schema(typed)
+    )
+
+
+def _list(items: CoreSchema) -> CoreSchema:
+    """A JSON list as a tuple. Go writes an empty one as null."""
+    return core_schema.no_info_before_validator_function(
+        lambda value: () if value is None else value, core_schema.tuple_variable_schema(items)
+    )
+
+
+_TEXT: Final = core_schema.str_schema()
+_OPTIONAL: Final = core_schema.nullable_schema(_TEXT)
+_TEXTS: Final = core_schema.nullable_schema(core_schema.dict_schema(_TEXT, _TEXT))
+_PLATFORM: Final = _object(
+    Platform, {"architecture": _TEXT, "os": _TEXT, "os.version": _OPTIONAL, "variant": _OPTIONAL}
+)
+_DESCRIPTOR: Final = _object(
+    Descriptor,
+    {
+        "mediaType": _TEXT,
+        "digest": core_schema.no_info_after_validator_function(Digest.parse, core_schema.str_schema(strict=True)),
+        "size": core_schema.int_schema(strict=True, ge=0, lt=2**63),
+        "urls": core_schema.nullable_schema(core_schema.tuple_variable_schema(_TEXT)),
+        "annotations": _TEXTS,
+        "data": _OPTIONAL,
+        "platform": core_schema.nullable_schema(_PLATFORM),
+        "artifactType": _OPTIONAL,
+    },
+)
+_DOCUMENT: Final[dict[str, CoreSchema]] = {
+    "raw": core_schema.bytes_schema(),
+    "schemaVersion": core_schema.nullable_schema(core_schema.literal_schema([2])),
+    "mediaType": _OPTIONAL,
+    "artifactType": _OPTIONAL,
+    "subject": core_schema.nullable_schema(_DESCRIPTOR),
+    "annotations": _TEXTS,
+}
+_MANIFEST: Final = SchemaValidator(
+    _object(Manifest, {**_DOCUMENT, "config": _DESCRIPTOR, "layers": _list(_DESCRIPTOR)})
+)
+_INDEX: Final = SchemaValidator(_object(Index, {**_DOCUMENT, "manifests": _list(_DESCRIPTOR)}))
 
 
 def has_document(descriptor: Descriptor) -> bool:
@@ -220,13 +268,12 @@ def parse_document(raw: bytes, *, where: str, media_type: str = "", index: bool 
     if known in (IMAGE_MANIFESTS if is_index else IMAGE_INDEXES):
         kind = "an index" if is_index else "a manifest" if is_manifest else "neither"
         raise InvalidLayoutError(f"{where} has the media type {known}, but holds {kind}", path=where)
-    model: type[Manifest | Index] = Index if is_index else Manifest
     try:
-        return model.model_validate({**value, "raw": raw})
+        document: Manifest | Index = (_INDEX if is_index else _MANIFEST).validate_python({**value, "raw": raw})
     except ValidationError as exc:
-        raise InvalidLayoutError(
-            f"{where} is not a valid {model.__name__.lower()}: {describe(exc)}", path=where
-        ) from exc
+        kind = "index" if is_index else "manifest"
+        raise InvalidLayoutError(f"{where} is not a valid {kind}: {describe(exc)}", path=where) from exc
+    return document
 
 
 def parse_json_object(raw: bytes, *, where: str) -> dict[str, Any]:
