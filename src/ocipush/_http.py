@@ -295,7 +295,9 @@ def _origin(url: str) -> httpx.URL:
 
 def _fields(response: httpx.Response) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for name, value in response.headers.multi_items():
+    encoding = response.headers.encoding
+    for raw, content in response.headers.raw:
+        name, value = raw.decode(encoding).lower(), content.decode(encoding)
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
     return fields
 

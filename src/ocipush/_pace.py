@@ -51,7 +51,7 @@ class Pace:
 
     async def wait(self) -> None:
         """Wait until the registry's pause is over."""
-        while (left := self._until - anyio.current_time()) > 0:  # noqa: ASYNC110 - a pause may grow meanwhile
+        while self._until and (left := self._until - anyio.current_time()) > 0:  # noqa: ASYNC110 - a pause may grow meanwhile
             await anyio.sleep(left)
 
     def limited(self, seconds: float) -> None:

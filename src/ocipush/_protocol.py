@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, quote, quote_plus, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
 
@@ -43,6 +44,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _RATE_LIMIT = re.compile(r"rate.?limit|too many requests|TOOMANYREQUESTS", re.IGNORECASE)
 # Hosts and ports in the one spelling that all readers of URLs read alike: no names but ASCII ones, no escapes.
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+# An URL without user information and fragment that is all in printable ASCII; its origin is the group.
+_ABSOLUTE = re.compile(r"(https?://[A-Za-z0-9._:\[\]-]+)/[!$-\[\]-~]*")
 _LOCATION_HINT: Final = "the registry, or a proxy in front of it, does not know its own address: look into its settings"
 
 
@@ -134,8 +137,10 @@ def resolve_location(request_url: str, location: str) -> str:
     Raises:
         UnsafeLocationError: it is not HTTP, or leaves TLS for another host.
     """
-    base = urlsplit(request_url)
-    shown = redact(request_url)
+    absolute = _ABSOLUTE.fullmatch(location)
+    if absolute and request_url.startswith(f"{absolute[1]}/"):
+        return location  # as nearly every registry sends it
+    base, shown = urlsplit(request_url), redact(request_url)
     try:
         joined = urljoin(request_url, location)
         if urlsplit(joined).scheme not in {"http", "https"}:
@@ -160,9 +165,15 @@ def resolve_location(request_url: str, location: str) -> str:
     return urlunsplit((scheme, netloc, target.path, target.query, ""))
 
 
+@lru_cache(maxsize=1024)
+def in_query(text: str) -> str:
+    """A digest or the name of a repository as a value in a query."""
+    return quote(text, safe="")
+
+
 def append_digest(location: str, digest: str) -> str:
     """Add ``digest=`` to a Location, leaving the rest of its query byte for byte."""
-    return f"{location}{'&' if '?' in location else '?'}digest={quote(digest, safe='')}"
+    return f"{location}{'&' if '?' in location else '?'}digest={in_query(digest)}"
 
 
 def same_origin(left: str, right: str) -> bool:

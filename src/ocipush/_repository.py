@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 from ._models import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Digest, parse_document
 from ._protocol import (
     append_digest,
     error_for,
+    in_query,
     is_html,
     is_web_page,
     parse_warnings,
@@ -163,7 +163,7 @@ class Repository:
 
     async def _mount(self, blob: Descriptor, source: str) -> Answer | None:
         scope = self._scope if source == self.name else f"{self._scope} repository:{source}:pull"
-        query = f"mount={quote(blob.digest, safe='')}&from={quote(source, safe='')}"
+        query = f"mount={in_query(blob.digest)}&from={in_query(source)}"
         try:
             answer = await self._request("POST", f"{self.url}/blobs/uploads/?{query}", scope=scope)
         except RegistryError as exc:  # the token service grants no pull from there

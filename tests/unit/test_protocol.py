@@ -39,6 +39,10 @@ def test_warning_texts_are_read_and_made_safe_to_print() -> None:
     ("location", "resolved"),
     [
         ("/v2/a/blobs/uploads/1?_state=x%3D", "https://host:5000/v2/a/blobs/uploads/1?_state=x%3D"),
+        ("https://host:5000/up?a=%2f&b=+;c", "https://host:5000/up?a=%2f&b=+;c"),
+        ("https://host:5000/up?#there", "https://host:5000/up"),
+        ("https://host:5000/caf\u00e9", "https://host:5000/caf\u00e9"),
+        ("HTTPS://host:5000/up", "https://host:5000/up"),
         ("https://u:p@host:5000/up", "https://host:5000/up"),
         ("http://host/up", "https://host:5000/up"),
         ("https://storage.example/up?sig=1", "https://storage.example/up?sig=1"),
@@ -84,6 +88,7 @@ def test_origin_is_scheme_host_and_port(url: str, same: bool) -> None:
         "https://ho st/up",
         "https://host\u3002evil.example/",
         "https://[fe80::1%25eth0]/",
+        "https://host:5000.example/up",
         "javascript:alert(1)",
     ],
 )
