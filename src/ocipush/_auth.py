@@ -130,7 +130,8 @@ class Authorizer:
         if slot.renew_at <= anyio.current_time():
             seen = slot.generation
             async with slot.lock:
-                if slot.generation == seen:  # nobody has fetched one while this worker waited
+                # Nobody has fetched one while this worker waited, or that one is refused already.
+                if slot.generation == seen or slot.header is None:
                     now = anyio.current_time()
                     grant = await self._new_grant(service, scope, fetch)
                     slot.generation += 1

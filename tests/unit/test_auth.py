@@ -194,6 +194,21 @@ async def test_token_that_was_refused_is_fetched_anew_once_for_all_who_used_it()
     assert len(service.asked) == 2
 
 
+async def test_token_that_was_refused_before_all_who_wait_had_it_is_fetched_again() -> None:
+    authorizer, service = challenged(), TokenService()
+    got: list[str | None] = []
+
+    async def worker() -> None:
+        used = await authorizer.header(SCOPE, service)
+        got.append(used)
+        challenge(authorizer, used)  # the answer is faster than the next worker
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(worker)
+    assert got == ["Bearer t1", "Bearer t2", "Bearer t3"]
+
+
 async def test_challenge_that_changes_gets_no_token_of_the_one_before() -> None:
     service, authorizer = TokenService(), challenged()
     assert await authorizer.header(SCOPE, service) == "Bearer t1"
