@@ -180,19 +180,19 @@ def memory(home: Path) -> list[Row]:
 
 
 def cancelled(home: Path) -> list[Row]:
-    """What is still open after pushes were cancelled, each a little later than the one before."""
+    """What is still open after 1,000 pushes were cancelled, each a little later than the one before, up to 30 ms."""
     path = write_hollow(home / "image", [64 * 1024 * 1024, 2_000_000, *[20_000] * 20])
 
     def opened() -> list[str]:
         return [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
 
     async def push(port: int) -> tuple[int, list[str]]:
-        ended = 0
+        ended, turn = 0, 0
         async with Pusher(authfile=home / "none.json") as pusher:
-            for turn in range(1000):
-                with anyio.move_on_after(turn * 50e-6) as scope:
+            while ended < 1000:
+                with anyio.move_on_after(turn % 600 * 50e-6) as scope:
                     await pusher.push(path, target=f"127.0.0.1:{port}/a:b", force=True)
-                ended += scope.cancelled_caught
+                ended, turn = ended + scope.cancelled_caught, turn + 1
             return ended, opened()
 
     before = len(opened())
