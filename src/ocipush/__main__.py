@@ -24,7 +24,7 @@ def main() -> int:
 
 
 def _start_and_end_fast() -> None:
-    """Leave out what a process of its own need not do: a third of the time of a push that finds nothing to send."""
+    """Leave out what a process of its own need not do; a push that finds nothing to send is mostly start and end."""
     # httpx would import its own command line, and rich and pygments with it. None stands for "not installed".
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     gc.set_threshold(50_000)  # imports make many objects and no garbage

@@ -242,7 +242,9 @@ def image() -> None:
 )
 @click.option("--mount-from", metavar="REPOSITORY", help="A repository of the registry that may hold the blobs.")
 @click.option("--force", is_flag=True, help="Send all of it, whatever the registry holds.")
-@click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help="How many small blobs go at once.")
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), metavar="N", help="How many small blobs go at once, at most."
+)
 @click.option("--chunk-size", callback=_read_size, metavar="SIZE", help="Send blobs in chunks, e.g. of 16MiB.")
 @click.option("--resume-dir", metavar="DIR", help="Keep unfinished uploads there, and go on with them.")
 @click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="For the whole push.")

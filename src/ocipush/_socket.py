@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     Admit = Callable[[Sequence[str]], Sequence[str]]
 
 RECEIVE: Final = 64 * 1024  # bytes taken from a socket at a time
-SENDFILE: Final = (
-    4 * 1024 * 1024
-)  # bytes given to one sendfile call: about what a socket holds, so that few waits are for less
+SENDFILE: Final = 4 * 1024 * 1024  # bytes given to one sendfile call: a socket holds about as many, so that it fills up
 STAGGER: Final = 0.25  # seconds until the next address of a host is tried beside the last (RFC 8305, 5)
 _HANDSHAKE: Final = 22  # the first byte of a TLS record that shakes hands (RFC 8446, 5.1)
 _SENDFILE: Final[Callable[[int, int, int, int], int] | None] = getattr(os, "sendfile", None)
@@ -51,11 +49,9 @@ class Wire:
         return len(self._unsent)
 
     def put(self, data: bytes | memoryview) -> None:
-        """Send ``data``, and keep what the system does not take now.
-
-        MSG_MORE would save a packet where a body follows, and cost a seventh of the speed on loopback: its first large
-        segment is then one for which Linux opens the receiving window less, for the whole connection.
-        """
+        """Send ``data``, and keep what the system does not take now."""
+        # MSG_MORE would save a packet where a body follows, and on loopback cost a seventh of the speed: after a first
+        # segment with the head and a part of the body in it, Linux opens the window less, for the whole connection.
         self._unsent = memoryview(data)
         self._flush()
 
