@@ -72,7 +72,7 @@ others: $(VENV)/.installed
 		$$python -m venv $$home && \
 		$$home/bin/pip install --quiet --upgrade "pip>=25.1" && \
 		$$home/bin/pip install --quiet --editable ".[cli]" --group test && \
-		$$home/bin/python -m pytest --quiet --numprocesses auto --dist worksteal tests/unit tests/integration || exit 1; \
+		$$home/bin/python -m pytest --quiet --numprocesses auto --dist worksteal tests --ignore tests/real --ignore tests/property || exit 1; \
 	done
 
 clean:

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from ocipush import Pusher
-from ocipush._http import Client, Timeouts
-from ocipush._layout import Layout
-from ocipush._tls import Context
+from ocipush._http.client import Client
+from ocipush._http.timeouts import Timeouts
+from ocipush._http.tls import Context
+from ocipush._sources.layout import Layout
 
 from .contenders import ROOT
 from .layouts import CONFIG, LAYER, MANIFEST

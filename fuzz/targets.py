@@ -15,25 +15,19 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from ocipush import errors
-from ocipush._addresses import Guard, Privacy, literal, privacy_of
-from ocipush._auth import MAX_GRANT, parse_grant
-from ocipush._models import Digest, parse_document
-from ocipush._protocol import (
-    MAX_DETAIL,
-    append_digest,
-    conceal,
-    error_for,
-    parse_challenges,
-    parse_failure,
-    parse_warnings,
-    printable,
-    redact,
-    resolve_location,
-    same_origin,
-    without_query,
-)
-from ocipush._retry import RetryPolicy, parse_retry_after
-from ocipush._session import parse_chunk_length, parse_range, parse_size_limit
+from ocipush._http.addresses import AddressPolicy, Privacy, literal, privacy_of
+from ocipush._http.answer import parse_retry_after
+from ocipush._http.redact import MAX_DETAIL, conceal, printable, redact, without_query
+from ocipush._http.urls import append_digest, resolve_location, same_origin
+from ocipush._oci.digest import Digest
+from ocipush._oci.document import parse_document
+from ocipush._registry.answers import error_for, parse_warnings
+from ocipush._registry.challenge import parse_challenges
+from ocipush._registry.error_body import parse_failure
+from ocipush._registry.limits import parse_chunk_length, parse_size_limit
+from ocipush._registry.retry import RetryPolicy
+from ocipush._registry.session import parse_range
+from ocipush._registry.token import MAX_GRANT, parse_grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +99,7 @@ def _is_read_alike(url: str, base: str) -> None:
     if same_origin(base, url):
         assert (asked.scheme, asked.host, asked.port or default) == (ours.scheme, ours.hostname, ours.port or default)
         return
-    guard = Guard(f"{ours.scheme}://{ours.netloc}")
+    guard = AddressPolicy(f"{ours.scheme}://{ours.netloc}")
     assert not guard.is_own(url)
     try:
         guard.check(url)

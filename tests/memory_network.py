@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from ocipush._socket import Admit, Wire
+    from ocipush._http.stream import Admit, Stream
 
 BUFFER = 64 * 1024
 ADDRESS = "9.9.9.9"  # of every name: a public one
@@ -97,7 +97,7 @@ class End:
 
 
 class MemoryWire:
-    """What :class:`ocipush._socket.Wire` does, over one end. ``uncopied``: it can send files by itself."""
+    """What :class:`ocipush._http.stream.Stream` does, over one end. ``uncopied``: it can send files by itself."""
 
     address = ADDRESS
 
@@ -240,7 +240,7 @@ class MemoryListener(Listener[ByteStream]):
 
 
 class Network:
-    """Addresses that listen; ``connect`` takes the place of :func:`ocipush._socket.connect`.
+    """Addresses that listen; ``connect`` takes the place of :func:`ocipush._http.stream.connect`.
 
     Attributes:
         ends: the client's end of every connection there ever was.
@@ -250,7 +250,7 @@ class Network:
         self.listeners: dict[tuple[str, int], MemoryListener] = {}
         self.ends: list[End] = []
 
-    async def connect(self, host: str, port: int, context: ssl.SSLContext | None, admit: Admit | None) -> Wire:
+    async def connect(self, host: str, port: int, context: ssl.SSLContext | None, admit: Admit | None) -> Stream:
         """Connect; whoever speaks TLS to one who does not is refused, and the other way round. Nothing is encrypted."""
         await anyio.lowlevel.checkpoint()
         if admit is not None:
@@ -262,7 +262,7 @@ class Network:
         ours = End(back, there)
         self.ends.append(ours)
         listener.connected(End(there, back))
-        return cast("Wire", MemoryWire(ours, uncopied=context is None))
+        return cast("Stream", MemoryWire(ours, uncopied=context is None))
 
     @property
     def open(self) -> int:

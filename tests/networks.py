@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
-from ocipush import _socket
+from ocipush._http import stream as _socket
 
 if TYPE_CHECKING:
     import pytest

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import trustme
 
-from ocipush._transport import FileBody
+from ocipush._http.body import FileBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

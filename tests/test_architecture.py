@@ -1,69 +1,140 @@
-"""The rule of the house: a module imports what its docstring's "May import" names, and only from below in the map."""
+"""The architecture: which package may import which, how deep imports go, and what each package says of itself.
+
+Imports for type checkers and imports inside functions count like any other.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import re
-import sys
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import ocipush
 from ocipush import errors, sync, testing
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SRC = Path(ocipush.__file__).parent
 MODULES = {
-    ".".join(path.relative_to(SRC.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
     for path in SRC.rglob("*.py")
 }
-ROWS = re.findall(r"^\| (`.*?) \|", (SRC.parents[1] / "CONTRIBUTING.md").read_text(), re.MULTILINE)
-MAP = [f"ocipush.{name.replace('/', '.')}" for row in ROWS for name in re.findall(r"`(.*?)`", row)]
+
+# What each package may import of the library. The root is what users import, `ocipush` and `ocipush.sync`; `__main__` belongs to
+# the command line; `errors`, `_events` and `_version` stand for themselves.
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "_version": set(),
+    "_events": set(),
+    "_oci": {"errors"},
+    "_http": {"errors"},
+    "_credentials": {"errors", "_oci"},
+    "_sources": {"errors", "_oci"},
+    "_registry": {"errors", "_events", "_oci", "_credentials", "_http"},
+    "_push": {"errors", "_version", "_events", "_oci", "_credentials", "_sources", "_http", "_registry"},
+    "": {"errors", "_version", "_events", "_oci", "_credentials", "_sources", "_http", "_registry", "_push"},
+    "_cli": {"", "errors", "_events"},
+    "testing": set(),
+}
+# Who may know which library: the HTTP library stays behind `_http`, the command line's libraries behind `_cli`.
+LIBRARIES: dict[str, set[str]] = {
+    "httpx": {"_http"},
+    "h11": {"_http", "testing"},
+    "click": {"_cli"},
+    "rich": {"_cli"},
+    "pydantic": {"_oci", "_registry", "_credentials"},
+}
+PACKAGES = sorted({name.partition(".")[0] for name in MODULES if "." in name} - {"testing"})
+DEEPEST_PACKAGES = 7
+DEEPEST_MODULES = 6  # inside one package
 
 
 def package_of(module: str) -> str:
-    return module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    return {"sync": "", "__main__": "_cli"}.get(module, module.partition(".")[0])
 
 
-def imports(module: str) -> set[str]:
-    """Modules of the house by full name, others by their first part; the standard library left out."""
-    found: set[str] = set()
+@cache
+def imports(module: str) -> tuple[set[str], set[str]]:
+    """Modules of the library, and top-level names of others, that a module imports."""
+    here = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    inside: set[str] = set()
+    outside: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(filter(None, [package_of(module) if node.level else "", node.module]))
-            names = {f"{base}.{alias.name}" for alias in node.names}
-            found |= (names & MODULES.keys()) or {base}
-    return {name if name in MODULES else name.partition(".")[0] for name in found} - sys.stdlib_module_names
+            parts = ["ocipush", *filter(None, here.split("."))]
+            base = ".".join([*parts[: len(parts) - node.level + 1] * bool(node.level), *filter(None, [node.module])])
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, _, rest = name.partition(".")
+            if first != "ocipush":
+                outside.add(first)
+            else:  # a module, or a name in one
+                inside.add(rest if rest in MODULES else rest.rpartition(".")[0])
+    return inside - {module}, outside
 
 
-def may_import(module: str) -> set[str]:
-    docstring = ast.get_docstring(ast.parse(MODULES[module].read_text())) or ""
-    stated = re.search(r"May import: (.*?)\.(?:\s|$)", docstring, re.DOTALL)
-    assert stated is not None, f"{module} does not say what it may import"
-    allowed: set[str] = set()
-    for name in re.sub(r"\(.*?\)", "", stated[1]).split(","):
-        full = f"{package_of(module)}.{name.strip()}"
-        below = MAP[: MAP.index(module)] if module in MAP else MAP
-        allowed |= set(below) if name.strip() == "all below" else {full if full in MODULES else name.strip()}
-    return allowed
+def levels(graph: Mapping[str, set[str]]) -> dict[str, int]:
+    """How long the longest chain of imports below each node is; raises CycleError for a circle."""
+    found: dict[str, int] = {}
+    for node in TopologicalSorter(graph).static_order():
+        found[node] = 1 + max((found[below] for below in graph.get(node, ())), default=0)
+    return found
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_module_imports_only_what_its_docstring_names(module: str) -> None:
-    assert imports(module) <= may_import(module)
+def package_graph() -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        below = {package_of(one) for one in imports(module)[0]}
+        graph.setdefault(package_of(module), set()).update(below - {package_of(module)})
+    return graph
 
 
-@pytest.mark.parametrize("module", MAP)
-def test_module_may_import_only_from_above_it_in_the_map_of_the_house(module: str) -> None:
-    assert may_import(module) & set(MAP) <= set(MAP[: MAP.index(module)])
+def test_every_package_stands_in_the_table_of_arrows() -> None:
+    assert ARROWS.keys() == {package_of(module) for module in MODULES}
 
 
-def test_map_of_the_house_names_every_module() -> None:
-    assert set(MAP) == MODULES.keys() - {"ocipush", "ocipush.__main__"}
+@pytest.mark.parametrize("package", sorted(ARROWS))
+def test_package_imports_only_what_its_arrows_allow(package: str) -> None:
+    assert package_graph()[package] <= ARROWS[package]
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_library_is_known_only_to_the_packages_that_stand_for_it(library: str) -> None:
+    assert {package_of(module) for module in MODULES if library in imports(module)[1]} <= LIBRARIES[library]
+
+
+def test_packages_are_at_most_seven_levels_deep_and_in_no_circle() -> None:
+    assert max(levels(package_graph()).values()) <= DEEPEST_PACKAGES
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_modules_of_a_package_are_at_most_six_levels_deep_and_in_no_circle(package: str) -> None:
+    modules = [module for module in MODULES if package_of(module) == package]
+    graph = {module: {one for one in imports(module)[0] if package_of(one) == package} for module in modules}
+    assert max(levels(graph).values()) <= DEEPEST_MODULES
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_docstring_of_a_package_names_its_modules(package: str) -> None:
+    docstring = ast.get_docstring(ast.parse(MODULES[package].read_text())) or ""
+    names = {name.rpartition(".")[2] for name in MODULES if name.startswith(f"{package}.")}
+    assert {name for name in names if name not in docstring} == set()
+
+
+def test_contributing_names_every_package() -> None:
+    text = (SRC.parents[1] / "CONTRIBUTING.md").read_text()
+    assert {package for package in PACKAGES if f"{package}/" not in text} == set()
 
 
 def public_functions() -> list[Any]:

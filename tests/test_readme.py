@@ -17,7 +17,7 @@ from tests import layouts
 
 import ocipush
 from ocipush import errors
-from ocipush._cli import cli
+from ocipush._cli.commands import cli
 from ocipush.testing import BasicAuth, Registry
 
 if TYPE_CHECKING:

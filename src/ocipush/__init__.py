@@ -14,7 +14,8 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import errors, sync
-    from ._credentials import Login, remove_login, save_login
+    from ._credentials.authfile import remove_login, save_login
+    from ._credentials.base import Login
     from ._events import (
         BlobDone,
         BlobProgress,
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
         RegistryWarning,
         RetryScheduled,
     )
-    from ._http import Timeouts
-    from ._pusher import Pusher, push
-    from ._reference import Reference, sanitize_image_name
-    from ._retry import RetryPolicy
-    from ._store import StoreImage, list_images
+    from ._http.timeouts import Timeouts
+    from ._oci.reference import Reference, sanitize_image_name
+    from ._push.pusher import Pusher, push
+    from ._registry.retry import RetryPolicy
+    from ._sources.store import StoreImage, list_images
     from .errors import OcipushError
 
 __all__ = [
@@ -67,7 +68,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_credentials": ("Login", "remove_login", "save_login"),
+    "_credentials.authfile": ("remove_login", "save_login"),
+    "_credentials.base": ("Login",),
     "_events": (
         "BlobDone",
         "BlobProgress",
@@ -82,11 +84,11 @@ _HOMES = {
         "RegistryWarning",
         "RetryScheduled",
     ),
-    "_http": ("Timeouts",),
-    "_pusher": ("Pusher", "push"),
-    "_reference": ("Reference", "sanitize_image_name"),
-    "_retry": ("RetryPolicy",),
-    "_store": ("StoreImage", "list_images"),
+    "_http.timeouts": ("Timeouts",),
+    "_oci.reference": ("Reference", "sanitize_image_name"),
+    "_push.pusher": ("Pusher", "push"),
+    "_registry.retry": ("RetryPolicy",),
+    "_sources.store": ("StoreImage", "list_images"),
     "errors": ("OcipushError",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

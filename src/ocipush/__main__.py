@@ -15,7 +15,7 @@ def main() -> int:
         return 2
     _start_and_end_fast()
     try:
-        from ._cli import cli
+        from ._cli.commands import cli
 
         cli.main(prog_name="ocipush")
     except KeyboardInterrupt:  # while modules are imported; nothing is under way yet

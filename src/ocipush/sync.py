@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
-from . import _pusher
+from ._push import pusher as _pusher
 from .errors import PusherClosedError
 
 if TYPE_CHECKING:

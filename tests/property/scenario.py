@@ -24,15 +24,15 @@ from tests.virtual_time import descriptors, deterministic
 
 import ocipush
 from ocipush import errors
-from ocipush._repository import Repository
-from ocipush._transport import Transport
+from ocipush._http.transport import Transport
+from ocipush._registry.repository import Repository
 from ocipush.testing import BasicAuth, BearerAuth, Request, Response, Restart
 from ocipush.testing._faults import ByteFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from ocipush._session import Session
+    from ocipush._registry.session import Session
     from ocipush.testing import Fault, Registry
 
 INDEX = "application/vnd.oci.image.index.v1+json"

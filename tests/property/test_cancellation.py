@@ -23,15 +23,15 @@ from tests.memory_network import MemoryRegistry, Network
 from tests.virtual_time import descriptors, deterministic
 
 import ocipush
-from ocipush._repository import Repository
-from ocipush._transport import Transport
+from ocipush._http.transport import Transport
+from ocipush._registry.repository import Repository
 from ocipush.testing import BearerAuth, Cut, RateLimit, Refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from ocipush._session import Session
+    from ocipush._registry.session import Session
     from ocipush.testing import Fault
 
 CLEAN_UP = 2.1  # virtual seconds that may pass after the cancellation

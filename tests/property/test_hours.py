@@ -18,7 +18,7 @@ from tests.property.scenario import PASSWORD, write_image
 from tests.virtual_time import descriptors, deterministic
 
 import ocipush
-from ocipush._transport import Transport
+from ocipush._http.transport import Transport
 from ocipush.testing import BearerAuth, Cut, Duplicate, Fault, RateLimit, Refuse, Restart, Stall
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests import layouts
 
 from ocipush import errors
-from ocipush._layout import Layout
-from ocipush._store import list_images, match_image
+from ocipush._sources.layout import Layout
+from ocipush._sources.store import list_images, match_image
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,111 @@
+"""Request bodies that can be sent more than once: slices of files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import aclosing
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio.to_thread
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+
+SLICE: Final = 256 * 1024  # bytes read, and encrypted, at a time
+MOUNTS: Final = Path("/proc/self/mountinfo")
+_NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)  # Linux: read what is in memory, and do not wait for the disk
+
+
+class FileBody(httpx.AsyncByteStream):
+    """``length`` bytes of an open file from ``offset`` on, read anew by each iteration, never whole in memory.
+
+    Args:
+        descriptor: the file's descriptor, which the caller keeps open; its file position is not used.
+        on_sent: called with the number of bytes that were handed to the network since the last call.
+    """
+
+    def __init__(
+        self, descriptor: int, *, offset: int = 0, length: int, on_sent: Callable[[int], None] | None = None
+    ) -> None:
+        self.descriptor = descriptor
+        self.offset = offset
+        self.length = length
+        self.on_sent = on_sent
+        self._flags: int | None = _NOWAIT  # of a read that does not wait; None: there is none
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with aclosing(self.pieces(0)) as pieces:
+            async for piece in pieces:
+                yield bytes(piece)
+
+    async def pieces(self, start: int) -> AsyncGenerator[memoryview]:
+        """The bytes from ``start`` on, in slices; each counts as sent, and is overwritten, when the next is asked for."""
+        space = memoryview(bytearray(min(SLICE, self.length - start)))
+        while start < self.length:
+            space = space[: self.length - start]
+            count = self._read_now(space, start)
+            if count:
+                await anyio.lowlevel.checkpoint()  # the others have their turn too
+            else:
+                count = await anyio.to_thread.run_sync(self._read_into, space, start)
+            yield space[:count]
+            start += count
+            self.sent(count)
+
+    def _read_now(self, space: memoryview, start: int) -> int:
+        """Read what is in memory of the next slice; 0 where only a worker thread may wait for it, or find its end.
+
+        To ask one takes as long as to encrypt half a slice, and most of what is pushed was written or verified just now.
+        """
+        if self._flags is None:
+            return 0
+        try:
+            return os.preadv(self.descriptor, [space], self.offset + start, self._flags)
+        except OSError as exc:
+            if exc.errno != errno.EOPNOTSUPP or not self._flags:
+                return 0
+            self._flags = 0 if _is_in_memory(os.fstat(self.descriptor).st_dev) else None
+            return self._read_now(space, start)
+
+    def _read_into(self, space: memoryview, start: int) -> int:
+        count = os.preadv(self.descriptor, [space], self.offset + start)
+        if count < len(space):
+            raise self.too_short(start + count)
+        return count
+
+    def read(self, start: int, size: int) -> bytes:
+        """``size`` bytes from ``start`` on, or what is left of the body.
+
+        Raises:
+            EOFError: the file is shorter than that.
+        """
+        wanted = min(size, self.length - start)
+        piece = os.pread(self.descriptor, wanted, self.offset + start)
+        if len(piece) < wanted:
+            raise self.too_short(start + len(piece))
+        return piece
+
+    def too_short(self, end: int) -> EOFError:
+        """The error for a file that ends after ``end`` bytes of the body."""
+        return EOFError(f"the file ends {self.length - end} bytes early")
+
+    def sent(self, count: int) -> None:
+        """Report ``count`` more bytes as handed to the network."""
+        if self.on_sent is not None:
+            self.on_sent(count)
+
+
+@lru_cache(maxsize=16)
+def _is_in_memory(device: int) -> bool:
+    """Whether a filesystem is a tmpfs: it does not know RWF_NOWAIT, and has no disk to wait for."""
+    number = f" {os.major(device)}:{os.minor(device)} "
+    try:
+        mounts = MOUNTS.read_text(errors="replace")
+    except OSError:
+        return False
+    return any(number in line and " - tmpfs " in line for line in mounts.splitlines())

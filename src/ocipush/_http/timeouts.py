@@ -1,0 +1,29 @@
+"""How long each step of a request may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that one step of a request may take; None waits for ever.
+
+    Attributes:
+        connect: until the connection, TLS included, stands.
+        stall: until the next 16 KiB of the body, or its end, are taken.
+        answer: from the last byte of the request to the whole answer.
+        commit: the same for the request that ends a blob, which the registry may have to copy and hash;
+            None: ``answer`` and a second for each 10 MiB.
+    """
+
+    connect: float | None = 10.0
+    stall: float | None = 60.0
+    answer: float | None = 60.0
+    commit: float | None = None
+
+    def for_commit(self, size: int) -> float | None:
+        """Seconds that the closing request of a blob of ``size`` bytes may wait for its answer."""
+        if self.commit is not None or self.answer is None:
+            return self.commit
+        return self.answer + size / (10 * 1024 * 1024)

@@ -1,0 +1,9 @@
+"""Pushing: from a name to a tag that has moved.
+
+- ``pusher``: ``push`` and ``Pusher``: options, connections and endpoints that many pushes share.
+- ``plan``: what to send, where to, in which order.
+- ``push``: one push: what the registry has, then the blobs, then the manifests, the tag last.
+- ``upload``: one blob: found, mounted or uploaded; resumed or restarted when that breaks.
+
+Start with ``pusher.Pusher.push``. May import everything but the root, ``sync``, ``_cli`` and ``testing``.
+"""

@@ -1,0 +1,58 @@
+"""What to send, where to, and in which order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._oci.document import Contents, Index, Manifest
+from .._oci.reference import Reference, shown, strip_white_space
+from ..errors import DigestMismatchError, InvalidReferenceError, TargetRequiredError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .._oci.descriptor import Descriptor
+
+
+def choose_target(target: str | None, recorded: str | None, *, path: str, root: Descriptor) -> Reference:
+    """The target that was given, else the recorded reference (spec.md, step 3; rules.md, 2).
+
+    Raises:
+        TargetRequiredError: there is neither, or what is recorded may be no more than a tag.
+        InvalidReferenceError: it is no reference.
+        DigestMismatchError: it names another digest than ``root``'s.
+    """
+    if target is None and not recorded:
+        raise TargetRequiredError(f"{path} records no reference to push to", hint="name one with --target (target=)")
+    if target is None and recorded is not None and not any(mark in recorded for mark in "/:@"):
+        raise TargetRequiredError(
+            f"{path} records {shown(recorded)}, which may be no more than a tag",
+            hint="name the target with --target (target=)",
+        )
+    try:
+        reference = Reference.parse(strip_white_space(target if target is not None else recorded or ""))
+    except InvalidReferenceError as exc:
+        if target is not None:
+            raise
+        raise InvalidReferenceError(
+            f"what {path} records cannot be pushed to: {exc.message}", hint="name the target with --target (target=)"
+        ) from exc
+    if reference.digest and reference.digest != root.digest:
+        raise DigestMismatchError(
+            f"the target names {reference.digest}, but the image is {root.digest}", hint="name a tag, or that digest"
+        )
+    return reference
+
+
+def in_sending_order(blobs: Iterable[Descriptor]) -> list[Descriptor]:
+    """Largest first: the push ends when the last blob does, so the longest must not start last."""
+    return sorted(blobs, key=lambda blob: blob.size, reverse=True)
+
+
+def inventory_sources(remote: Manifest | Index | None, contents: Contents) -> list[Descriptor]:
+    """The children of a remote index whose blobs tell most of what ``contents`` need: those of the same platforms."""
+    ours = contents.root.content
+    if not isinstance(remote, Index) or not isinstance(ours, Index):
+        return []
+    platforms = {str(child.platform) for child in ours.manifests if child.platform is not None}
+    return [child for child in remote.manifests if child.platform is not None and str(child.platform) in platforms]

@@ -1,0 +1,131 @@
+"""Upload sessions on disk, so that another process can go on with those of one that was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlunsplit
+
+import anyio.to_thread
+
+from .._http.urls import split_url
+from ..errors import OcipushError
+from .session import Session
+
+if TYPE_CHECKING:
+    from .._oci.descriptor import Descriptor
+
+
+_LOG = logging.getLogger("ocipush")
+_LONGEST: Final = 256 * 1024  # bytes of a page that are read
+
+
+class Journal:
+    """A directory with one file for each unfinished upload.
+
+    An upload's Location can hold a signature, so the directory has mode 0700 and the files 0600. A file is taken away by
+    whoever goes on with its upload: two processes never go on with the same one.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = Path(directory)
+
+    def prepare(self) -> None:
+        """Make the directory. Blocking.
+
+        Raises:
+            OcipushError: it cannot be made, or not be written to.
+        """
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._directory):
+                pass
+        except OSError as exc:
+            raise OcipushError(
+                f"{self._directory} cannot keep upload sessions: {exc.strerror}",
+                hint="name another directory with --resume-dir (resume_dir=)",
+            ) from exc
+
+    def page(self, repository_url: str, blob: Descriptor) -> SavedSession:
+        """The page of one upload; ``repository_url`` tells registries and repositories apart."""
+        name = hashlib.sha256(f"{repository_url} {blob.digest}".encode()).hexdigest()
+        return SavedSession(self._directory / f"{name}.json", blob.size)
+
+
+class SavedSession:
+    """What is kept of one upload session. What goes wrong with the file is logged: it costs the resume, not the push."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+
+    async def claim(self) -> Session | None:
+        """The session that another process left behind, if any; nobody else can have it then."""
+        return await anyio.to_thread.run_sync(self._claim)
+
+    async def note(self, session: Session) -> None:
+        """Keep where the session is and how far it has come."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._note, session)
+
+    async def forget(self) -> None:
+        """The upload has ended."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._forget)
+
+    def _claim(self) -> Session | None:
+        claimed = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            self._path.rename(claimed)
+        except OSError:  # most often: there is none
+            return None
+        try:
+            kept = json.loads(_read_own(claimed))
+            # How much was sent after the last answer died with the process: the registry will say.
+            return Session(
+                urlunsplit(split_url(str(kept["location"]))),
+                self._size,
+                least=int(kept["least"]),
+                most=int(kept["most"]) if kept["most"] else None,
+                acknowledged=min(max(int(kept["acknowledged"]), 0), self._size),
+                sent=self._size,
+            )
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
+            _LOG.warning("%s cannot be used to resume an upload: %s", self._path, exc)
+            return None
+        finally:
+            with contextlib.suppress(OSError):
+                claimed.unlink()
+
+    def _note(self, session: Session) -> None:
+        names = ("location", "least", "most", "acknowledged")
+        text = json.dumps({name: getattr(session, name) for name in names})
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            temporary.unlink(missing_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # through no link
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+            temporary.replace(self._path)
+        except OSError as exc:
+            _LOG.warning("%s cannot be written, so this upload cannot be resumed later: %s", self._path, exc)
+
+    def _forget(self) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+
+def _read_own(path: Path) -> bytes:
+    """What a file holds, if nobody else can have written it: it says where an image is sent."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+            raise PermissionError("somebody else can have written it")
+        return file.read(_LONGEST)

@@ -1,0 +1,126 @@
+"""Sans-IO upload session: what is stored, what is sent next, and where to go on after a break."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from .limits import Limits
+
+_RANGE: Final = re.compile(r"(?:bytes[= ])?0-(-?[0-9]{1,19})")
+
+
+def parse_range(value: str | None) -> int | None:
+    """How many bytes a Range header says are stored, or None (distribution-spec, "Pushing a blob in chunks").
+
+    ``0-N`` with N the last byte's offset, after ``bytes=`` or not. Quay counts one byte too many, and calls nothing
+    ``0--1``. ``0-0`` stands for nothing as well as for one byte, so it is read as nothing.
+    """
+    found = _RANGE.fullmatch((value or "").strip())
+    if found is None:
+        return None
+    last = int(found[1])
+    return last + 1 if last > 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The next request of a session: bytes ``start`` to ``end`` of the blob; ``final``: it names the digest."""
+
+    method: Literal["PATCH", "PUT"]
+    start: int
+    end: int
+    final: bool
+    ranged: bool
+
+    @property
+    def content_range(self) -> str | None:
+        """The Content-Range header, inclusive and without a unit; None where the body says it all."""
+        return f"{self.start}-{self.end - 1}" if self.ranged else None
+
+
+class Session:
+    """An upload session of a blob of ``size`` bytes.
+
+    Args:
+        location: where the next request goes.
+        least, most: bytes of a chunk that the registry announces (OCI-Chunk-Min-Length, OCI-Chunk-Max-Length).
+        acknowledged: bytes that the registry has said are stored.
+        sent: bytes that were seen to go out, over all its requests.
+
+    Attributes:
+        offset: where the next request begins.
+        reach: where the requests made so far end. What was seen to go out can be a little less than what arrived.
+        gone: the registry knows it no more.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        size: int,
+        *,
+        least: int = 0,
+        most: int | None = None,
+        acknowledged: int = 0,
+        sent: int = 0,
+    ) -> None:
+        self.location = location
+        self.size = size
+        self.least = least
+        self.most = most
+        self.acknowledged = self.offset = acknowledged
+        self.sent = self.reach = max(sent, acknowledged)
+        self.gone = False
+        self._refused: set[int] = set()
+
+    def next_step(
+        self,
+        limits: Limits,
+        *,
+        chunk_size: int | None = None,
+        patch_first: bool = False,
+        closes_empty: bool = False,
+    ) -> Step:
+        """The next request: all that is left in the PUT that closes, where nothing stands against it.
+
+        ``patch_first``: as :attr:`Limits.patch_only`, on trial. ``closes_empty``: after a PATCH, the closing PUT has no
+        body (Harbor takes the blob's size from its length).
+        """
+        left = self.size - self.offset
+        sizes = [size for size in (chunk_size, self.most, limits.whole) if size and not limits.unchunked]
+        if limits.ranged and not limits.unchunked and (self.offset or (sizes and left > min(sizes))):
+            sizes.append(limits.ranged)  # the body is to have a Content-Range
+        chunk = max(min(sizes), self.least) if sizes else None
+        if chunk is not None and left > chunk:
+            return self._step("PATCH", chunk, ranged=True)
+        if left and (patch_first or limits.patch_only or (closes_empty and self.offset)):
+            return self._step("PATCH", left, ranged=self.offset > 0)
+        return self._step("PUT", left, ranged=self.offset > 0 and left > 0)
+
+    def _step(self, method: Literal["PATCH", "PUT"], length: int, *, ranged: bool) -> Step:
+        return Step(method, self.offset, self.offset + length, method == "PUT", ranged)
+
+    def stored(self, end: int, location: str | None) -> None:
+        """A PATCH up to ``end`` was acknowledged. Its own Range is not asked: some registries lie there."""
+        self.offset = self.acknowledged = end
+        self.sent = max(self.sent, end)
+        self._refused.clear()
+        self.location = location or self.location
+
+    def resume(self, stored: int | None, location: str | None = None) -> bool:
+        """Go on after what the registry says is ``stored``; False when that contradicts what is known.
+
+        After a 416 the same answer means one byte less (Quay). Nothing stored is no reason to keep a session.
+        """
+        self.location = location or self.location
+        for offset in (stored, stored - 1) if stored is not None else ():
+            if offset not in self._refused and offset > 0 and self.acknowledged <= offset <= self.reach:
+                self.offset = offset
+                return True
+        return False
+
+    def out_of_range(self) -> None:
+        """The registry answered 416 to a request from ``offset`` on."""
+        self._refused.add(self.offset)

@@ -1,0 +1,209 @@
+"""auth.json stays whole, private and complete: crashes, full disks, and many logins at once."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import resource
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import ocipush
+from ocipush import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD = {"registries": {"old.example": {"username": "u", "password": "old-password"}}, "kept": [1]}
+LOGIN = ocipush.Login("user", "new-password")
+
+
+@pytest.fixture
+def authfile(tmp_path: Path) -> Path:
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps(OLD))
+    path.chmod(0o600)
+    return path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def leftovers(authfile: Path) -> set[str]:
+    return {path.name for path in authfile.parent.iterdir()} - {"auth.json", "auth.json.lock"}
+
+
+def run(script: str, *arguments: object) -> str:
+    """Run a script that forks in an interpreter of its own."""
+    words = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+@pytest.mark.parametrize("before", [None, 0o644, 0o666, 0o600])
+def test_file_ends_with_mode_0600_whatever_it_was(
+    authfile: Path, caplog: pytest.LogCaptureFixture, before: int | None, umask: int
+) -> None:
+    authfile.unlink() if before is None else authfile.chmod(before)
+    old = os.umask(umask if before is not None else umask & 0o077)
+    try:
+        ocipush.save_login("new.example", LOGIN, authfile=authfile)
+    finally:
+        os.umask(old)
+    assert mode(authfile) == 0o600
+    told = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert bool(told) == (before in {0o644, 0o666})
+    assert leftovers(authfile) == set()
+
+
+CRASH = """
+import json, os, signal, sys
+import ocipush, ocipush._credentials.authfile as credentials
+
+path = sys.argv[1]
+old = open(path).read()
+ocipush.save_login("new.example", ocipush.Login("user", "new-password"), authfile=path)
+new = open(path).read()
+seen = {"old": 0, "new": 0}
+line = 0
+while True:
+    line += 1
+    with open(path, "w") as file:
+        file.write(old)
+    child = os.fork()
+    if child == 0:
+        left = line
+
+        def trace(frame, event, argument):
+            global left
+            if frame.f_code.co_filename != credentials.__file__:
+                return None
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        sys.settrace(trace)
+        ocipush.save_login("new.example", ocipush.Login("user", "new-password"), authfile=path)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    text = open(path).read()
+    assert text in (old, new), (line, text)
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    seen["old" if text == old else "new"] += 1
+    if os.WIFEXITED(status):
+        assert status == 0 and text == new
+        break
+    assert os.WTERMSIG(status) == signal.SIGKILL
+print(json.dumps([line, seen, sorted(os.listdir(os.path.dirname(path)))]))
+"""
+
+
+def test_kill_at_any_line_of_a_login_leaves_the_old_file_or_the_new_one_whole(authfile: Path) -> None:
+    lines, seen, left = json.loads(run(CRASH, authfile))
+    assert lines > 30
+    assert seen["old"] > 20
+    assert seen["new"] > 1
+    assert left == ["auth.json", "auth.json.lock"]
+
+
+AT_ONCE = """
+import json, os, sys
+import ocipush
+from ocipush._credentials.authfile import find_login
+
+path, count = sys.argv[1], int(sys.argv[2])
+start, go = os.pipe()
+children = []
+for number in range(count + 5):
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        os.read(start, 1)
+        if number < count:
+            ocipush.save_login(f"host{number}.example", ocipush.Login("user", f"password{number}"), authfile=path)
+        else:
+            for _ in range(50):
+                assert find_login("old.example", authfile=path).password == "old-password"
+        os._exit(0)
+    children.append(child)
+os.close(go)
+print(json.dumps([os.waitpid(child, 0)[1] for child in children]))
+"""
+
+
+def test_fifty_logins_at_once_lose_none_and_no_reader_sees_half_a_file(authfile: Path) -> None:
+    assert set(json.loads(run(AT_ONCE, authfile, 50))) == {0}
+    document = json.loads(authfile.read_text())
+    expected = {f"host{number}.example": {"username": "user", "password": f"password{number}"} for number in range(50)}
+    assert document == {"registries": OLD["registries"] | expected, "kept": [1]}  # type: ignore[operator]
+    assert mode(authfile) == 0o600
+    assert leftovers(authfile) == set()
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod", "replace", "open"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_disk_that_fails_leaves_the_old_file_and_is_told(
+    authfile: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    def fail_for_new(name: Any, *rest: int) -> int:
+        return int(fail()) if str(name).endswith(".new") else opened(name, *rest)
+
+    opened = os.open
+    with monkeypatch.context() as patch:
+        if call == "fsync":
+            patch.setattr(os, "fsync", fail)
+        elif call == "replace":
+            patch.setattr(os, "replace", fail)
+        elif call == "fchmod":
+            patch.setattr(os, "fchmod", fail)
+        else:
+            patch.setattr(os, "open", fail_for_new)
+        with pytest.raises(errors.CredentialError, match="cannot be written") as caught:
+            ocipush.save_login("new.example", LOGIN, authfile=authfile)
+    assert json.loads(authfile.read_text()) == OLD
+    assert "new-password" not in str(caught.value)
+    assert leftovers(authfile) == set()
+
+
+def test_disk_that_takes_half_the_file_leaves_the_old_one(authfile: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
+    try:
+        with pytest.raises(errors.CredentialError, match="cannot be written"):
+            ocipush.save_login("new.example", LOGIN, authfile=authfile)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert json.loads(authfile.read_text()) == OLD
+    assert leftovers(authfile) == set()
+
+
+def test_file_that_a_crash_left_is_taken_away_and_never_written_through(authfile: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    authfile.with_name("auth.json.new").symlink_to(victim)
+    ocipush.save_login("new.example", LOGIN, authfile=authfile)
+    assert victim.read_text() == "untouched"
+    assert leftovers(authfile) == {"victim"}
+
+
+def test_directories_that_are_made_are_private(tmp_path: Path) -> None:
+    authfile = tmp_path / "a" / "b" / "auth.json"
+    old = os.umask(0)
+    try:
+        ocipush.save_login("new.example", LOGIN, authfile=authfile)
+    finally:
+        os.umask(old)
+    assert [mode(path) for path in (authfile.parent, authfile.parent.parent)] == [0o700, 0o700]
+    assert mode(authfile.with_name("auth.json.lock")) == 0o600

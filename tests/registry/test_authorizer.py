@@ -1,0 +1,423 @@
+"""Challenges, tokens and their ends, without a socket; on trio with a clock that the test turns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import anyio
+import pytest
+import trio.testing
+
+from ocipush import Login, errors
+from ocipush._http.answer import Answer
+from ocipush._registry.authorizer import Authorizer
+from ocipush._registry.token import MAX_GRANT, parse_grant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.anyio
+SCOPE = "repository:app:pull,push"
+PASSWORD = Login("user", "correct horse")
+IDENTITY = Login("<token>", "identity-0123456789")
+BASIC = "Basic dXNlcjpjb3JyZWN0IGhvcnNl"
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+@dataclass
+class Asked:
+    method: str
+    url: str
+    authorization: str | None
+    form: dict[str, str]
+
+
+@dataclass
+class TokenService:
+    """Counts what it is asked; gives tokens t1, t2, … unless ``answer`` says otherwise."""
+
+    lifetime: Any = 300
+    answer: Callable[[Asked], tuple[int, dict[str, Any]] | None] = lambda _: None
+    gate: anyio.Event | None = None
+    asked: list[Asked] = field(default_factory=list)
+
+    async def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        one = Asked(method, url, headers.get("Authorization"), dict(parse_qsl(body.decode())))
+        self.asked.append(one)
+        number = len(self.asked)
+        await anyio.sleep(0.001)
+        status, reply = self.answer(one) or (200, {"token": f"t{number}", "expires_in": self.lifetime})
+        return Answer(method, url, status, {}, json.dumps(reply).encode())
+
+
+def refuse(challenge: str) -> Answer:
+    return Answer("GET", "https://registry.example/v2/", 401, {"www-authenticate": challenge}, b"")
+
+
+def challenged(login: Login | None = PASSWORD, *, realm: str = "https://auth.example/token", **more: str) -> Authorizer:
+    authorizer = Authorizer(login, tls_verify=True)
+    challenge(authorizer, realm=realm, **more)
+    return authorizer
+
+
+def challenge(authorizer: Authorizer, used: str | None = None, *, scope: str = SCOPE, **parameters: str) -> bool:
+    parameters = {"realm": "https://auth.example/token", "service": "registry", **parameters}
+    words = ",".join(f'{name}="{value}"' for name, value in parameters.items())
+    return authorizer.learn(refuse(f"Bearer {words}"), scope, used)
+
+
+async def test_nothing_is_sent_before_the_origin_asks_for_it() -> None:
+    service = TokenService()
+    assert await Authorizer(PASSWORD, tls_verify=True).header(SCOPE, service) is None
+    assert service.asked == []
+
+
+async def test_password_goes_to_the_realm_by_get_with_service_and_scope() -> None:
+    service = TokenService()
+    assert (
+        await challenged(realm="https://auth.example/token?x=1").header(f"{SCOPE} repository:b:pull", service)
+        == "Bearer t1"
+    )
+    (asked,) = service.asked
+    assert (asked.method, asked.authorization, asked.form) == ("GET", BASIC, {})
+    query = parse_qs(urlsplit(asked.url).query)
+    assert query == {"x": ["1"], "scope": [SCOPE, "repository:b:pull"], "service": ["registry"]}
+
+
+async def test_all_workers_wait_for_one_token() -> None:
+    service, authorizer, headers = TokenService(), challenged(), []
+
+    async def work() -> None:
+        headers.append(await authorizer.header(SCOPE, service))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(work)
+    assert headers == ["Bearer t1"] * 50
+    assert len(service.asked) == 1
+
+
+async def test_when_the_worker_that_fetches_is_cancelled_another_fetches() -> None:
+    service, authorizer, headers = TokenService(), challenged(), []
+
+    async def work() -> None:
+        headers.append(await authorizer.header(SCOPE, service))
+
+    async with anyio.create_task_group() as others, anyio.create_task_group() as owner:
+        owner.start_soon(work)
+        await anyio.wait_all_tasks_blocked()
+        others.start_soon(work)
+        others.start_soon(work)
+        await anyio.wait_all_tasks_blocked()
+        owner.cancel_scope.cancel()
+    assert headers == ["Bearer t2"] * 2
+
+
+async def test_tokens_of_two_scopes_are_fetched_at_once() -> None:
+    authorizer, both = challenged(), anyio.Event()
+    waiting = 0
+
+    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        nonlocal waiting
+        waiting += 1
+        both.set() if waiting == 2 else None
+        await both.wait()
+        return Answer(method, url, 200, {}, b'{"token":"t"}')
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(authorizer.header, SCOPE, slow)
+        tasks.start_soon(authorizer.header, "repository:other:pull,push", slow)
+    assert waiting == 2
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "good_until"),
+    [(300, 290), (41, 31), (40, 30), (20, 15), (5, 3.75), (1, 0.75), (0.4, 0.3), (None, 50), (0, 50), (True, 50)],
+)
+async def test_token_is_renewed_ten_seconds_or_a_quarter_of_its_life_before_its_end(
+    lifetime: float | None, good_until: float
+) -> None:
+    service, authorizer = TokenService(lifetime), challenged()
+    begun = anyio.current_time()
+    await authorizer.header(SCOPE, service)
+    await anyio.sleep(begun + good_until - 0.01 - anyio.current_time())
+    assert await authorizer.header(SCOPE, service) == "Bearer t1"
+    await anyio.sleep(0.02)
+    assert await authorizer.header(SCOPE, service) == "Bearer t2"
+
+
+async def test_life_of_a_token_counts_from_its_request() -> None:
+    authorizer, number = challenged(), 0
+
+    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        nonlocal number
+        number += 1
+        await anyio.sleep(100)
+        return Answer(method, url, 200, {}, b'{"token":"t%d","expires_in":200}' % number)
+
+    assert await authorizer.header(SCOPE, slow) == "Bearer t1"
+    await anyio.sleep(91)
+    assert await authorizer.header(SCOPE, slow) == "Bearer t2"
+
+
+async def test_token_that_lives_no_longer_than_its_request_is_fetched_once_for_all_who_wait() -> None:
+    authorizer, number, headers = challenged(), 0, list[str | None]()
+
+    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        nonlocal number
+        number += 1
+        await anyio.sleep(2)
+        return Answer(method, url, 200, {}, b'{"token":"t%d","expires_in":1}' % number)
+
+    async def work() -> None:
+        headers.append(await authorizer.header(SCOPE, slow))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(work)
+    assert headers == ["Bearer t1"] * 50
+
+
+async def test_token_that_was_refused_is_fetched_anew_once_for_all_who_used_it() -> None:
+    service, authorizer = TokenService(), challenged()
+    old = await authorizer.header(SCOPE, service)
+    assert challenge(authorizer, old)
+    assert await authorizer.header(SCOPE, service) == "Bearer t2"
+    assert challenge(authorizer, old)  # a slow worker's 401, for the old one
+    assert await authorizer.header(SCOPE, service) == "Bearer t2"
+    assert len(service.asked) == 2
+
+
+async def test_token_that_was_refused_before_all_who_wait_had_it_is_fetched_again() -> None:
+    authorizer, service = challenged(), TokenService()
+    got: list[str | None] = []
+
+    async def worker() -> None:
+        used = await authorizer.header(SCOPE, service)
+        got.append(used)
+        challenge(authorizer, used)  # the answer is faster than the next worker
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(worker)
+    assert got == ["Bearer t1", "Bearer t2", "Bearer t3"]
+
+
+async def test_challenge_that_changes_gets_no_token_of_the_one_before() -> None:
+    service, authorizer = TokenService(), challenged()
+    assert await authorizer.header(SCOPE, service) == "Bearer t1"
+    for number, change in enumerate(({"realm": "https://evil.example/t"}, {"service": "other"}), 2):
+        challenge(authorizer, **change)
+        assert authorizer.held(SCOPE) is None
+        assert await authorizer.header(SCOPE, service) == f"Bearer t{number}"
+    challenge(authorizer)
+    assert authorizer.held(SCOPE) == "Bearer t1"
+
+
+async def test_scope_that_is_not_the_specifications_is_asked_for_as_it_is() -> None:
+    service, authorizer = TokenService(), Authorizer(PASSWORD, tls_verify=True)
+    authorizer.learn(refuse('Bearer realm="https://auth.example/t",service="ecr",scope="aws"'), SCOPE, None)
+    assert await authorizer.header(SCOPE, service) == "Bearer t1"
+    assert await authorizer.header("repository:other:pull,push", service) == "Bearer t1"
+    assert parse_qs(urlsplit(service.asked[0].url).query)["scope"] == ["aws"]
+
+
+async def test_tokens_that_have_ended_are_forgotten() -> None:
+    service, authorizer = TokenService(), challenged()
+    for number in range(100):
+        await authorizer.header(f"repository:{number}:pull,push", service)
+        await anyio.sleep(100)
+    assert len(authorizer._slots) <= 4
+
+
+# Identity and refresh tokens
+
+
+async def test_identity_token_goes_to_the_realm_by_post_alone() -> None:
+    service = TokenService()
+    assert await challenged(IDENTITY).header(f"{SCOPE} repository:b:pull", service) == "Bearer t1"
+    (asked,) = service.asked
+    assert (asked.method, asked.url, asked.authorization) == ("POST", "https://auth.example/token", None)
+    assert asked.form == {
+        "grant_type": "refresh_token",
+        "refresh_token": IDENTITY.password,
+        "service": "registry",
+        "scope": f"{SCOPE} repository:b:pull",
+        "client_id": "ocipush",
+    }
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
+async def test_identity_token_that_is_refused_is_no_anonymous_push(status: int) -> None:
+    service = TokenService(answer=lambda _: (status, {"error": "invalid_grant"}))
+    with pytest.raises(errors.RegistryError) as caught:
+        await challenged(IDENTITY).header(SCOPE, service)
+    assert [asked.method for asked in service.asked] == ["POST"]
+    assert caught.value.status == status
+    if status in {400, 401}:
+        assert isinstance(caught.value, errors.AuthenticationError)
+
+
+async def test_identity_token_is_no_password_for_basic() -> None:
+    authorizer = Authorizer(IDENTITY, tls_verify=True)
+    assert not authorizer.learn(refuse('Basic realm="r"'), SCOPE, None)
+    assert await authorizer.header(SCOPE, TokenService()) is None
+    error = authorizer.explain(errors.AuthenticationError("no"))
+    assert "identity token" in (error.hint or "")
+
+
+async def test_refresh_token_replaces_what_was_there_until_it_is_refused() -> None:
+    def answer(asked: Asked) -> tuple[int, dict[str, Any]]:
+        if asked.form["refresh_token"] == refused:
+            return 401, {}
+        return 200, {"access_token": "a", "refresh_token": f"next-{len(service.asked)}", "expires_in": 20}
+
+    refused = ""
+    service, authorizer = TokenService(answer=answer), challenged(IDENTITY)
+    for _ in range(2):
+        await authorizer.header(SCOPE, service)
+        await anyio.sleep(20)
+    refused = "next-2"
+    await authorizer.header(SCOPE, service)
+    sent = [asked.form["refresh_token"] for asked in service.asked]
+    assert sent == [IDENTITY.password, "next-1", "next-2", IDENTITY.password]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405])
+async def test_refresh_token_of_a_password_login_gives_way_to_the_password(status: int) -> None:
+    def answer(asked: Asked) -> tuple[int, dict[str, Any]]:
+        if asked.method == "POST":
+            return status, {}
+        return 200, {"token": f"t{len(service.asked)}", "refresh_token": "refresh", "expires_in": 20}
+
+    service, authorizer = TokenService(answer=answer), challenged()
+    await authorizer.header(SCOPE, service)
+    await anyio.sleep(20)
+    assert await authorizer.header(SCOPE, service) == "Bearer t3"
+    assert [(asked.method, asked.authorization) for asked in service.asked] == [
+        ("GET", BASIC),
+        ("POST", None),
+        ("GET", BASIC),
+    ]
+
+
+async def test_refresh_token_goes_to_no_other_realm() -> None:
+    service = TokenService(answer=lambda asked: (200, {"token": asked.url, "refresh_token": "refresh-of-one"}))
+    authorizer = challenged()
+    await authorizer.header(SCOPE, service)
+    challenge(authorizer, realm="https://evil.example/token")
+    await authorizer.header(SCOPE, service)
+    assert [asked.method for asked in service.asked] == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_service_that_knows_post_alone_gets_the_password_by_post(status: int) -> None:
+    service = TokenService(answer=lambda asked: (status, {}) if asked.method == "GET" else None)
+    assert await challenged().header(SCOPE, service) == "Bearer t2"
+    assert service.asked[1].form["grant_type"] == "password"
+    assert service.asked[1].form["password"] == PASSWORD.password
+
+
+async def test_service_that_knows_neither_is_told_by_its_answer_to_get() -> None:
+    service = TokenService(answer=lambda _: (404, {}))
+    with pytest.raises(errors.RegistryError, match=r"GET https://auth\.example") as caught:
+        await challenged().header(SCOPE, service)
+    assert caught.value.method == "GET"
+
+
+async def test_anonymous_sends_no_login_in_any_way() -> None:
+    service = TokenService(answer=lambda _: (404, {}))
+    with pytest.raises(errors.RegistryError):
+        await challenged(None).header(SCOPE, service)
+    assert [(asked.method, asked.authorization) for asked in service.asked] == [("GET", None)]
+
+
+# Where the login may go
+
+
+@pytest.mark.parametrize(
+    "realm",
+    [
+        "http://auth.example/token",
+        "ftp://auth.example/token",
+        "/token",
+        "//auth.example/token",
+        "https://",
+        "https://[",
+        "https://auth.example:99999/",
+        "https://аuth.example/token",
+        "https://auth%2eexample/",
+        "http://127.0.0.1.evil.example/",
+        "http://evil.example#@127.0.0.1/",
+        "http://localhost@evil.example/",
+    ],
+)
+async def test_realm_that_is_no_plain_https_address_gets_no_login(realm: str) -> None:
+    service = TokenService()
+    with pytest.raises(errors.UnsafeLocationError):
+        await challenged(realm=realm).header(SCOPE, service)
+    assert service.asked == []
+
+
+async def test_user_information_and_fragment_of_a_realm_are_dropped() -> None:
+    service = TokenService()
+    await challenged(realm="https://evil:pass@auth.example/t?a=b#c").header("", service)
+    assert service.asked[0].url == "https://auth.example/t?a=b&service=registry"
+
+
+# What a token service answers
+
+
+@pytest.mark.parametrize(
+    ("body", "token", "lifetime"),
+    [
+        (b'{"token":"a"}', "a", 60),
+        (b'{"token":"a","access_token":"b","expires_in":9.5}', "b", 9.5),
+        (b'{"token":"a","expires_in":%s}' % (b"9" * 400), "a", 86_400),
+        (b'{"token":"a","expires_in":1e999}', "a", 86_400),
+        (b'{"token":"a","expires_in":NaN}', "a", 60),
+        (b'{"token":"a","expires_in":"300"}', "a", 60),
+        (b'{"token":"a","expires_in":true}', "a", 60),
+    ],
+)
+def test_grant_is_read(body: bytes, token: str, lifetime: float) -> None:
+    grant = parse_grant(body)
+    assert grant is not None
+    assert (grant.token, grant.lifetime) == (token, lifetime)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"token":1}',
+        b'{"token":""}',
+        b'{"token":" "}',
+        b'{"token":"a\\r\\nX: y"}',
+        b'{"token":"\\u00e9"}',
+        b'{"token":"a","x":"' + b"x" * MAX_GRANT + b'"}',
+        b"[" * 60_000,
+        b'{"token":"a","expires_in":' + b"9" * 5000 + b"}",
+    ],
+)
+def test_answer_without_a_usable_token_is_none(body: bytes) -> None:
+    assert parse_grant(body) is None
+
+
+async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() -> None:
+    service, authorizer = TokenService(), challenged()
+    await authorizer.header(SCOPE, service)
+    authorizer._spent.append("token-0123456789")
+    echo = f"{BASIC}; correct horse; correct+horse; Bearer token-0123456789"
+    error = authorizer.explain(errors.RegistryError(f"400: {echo}", detail=echo, codes=(echo,)))
+    for secret in ("dXNlcjpjb3JyZWN0IGhvcnNl", "correct horse", "correct+horse", "token-0123456789"):
+        assert secret not in f"{error} {error.detail} {error.codes}"

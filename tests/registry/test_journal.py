@@ -1,0 +1,109 @@
+"""Upload sessions that were left on disk: taken up only where nobody else can have written them."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ocipush._oci.descriptor import Descriptor
+from ocipush._oci.digest import Digest
+from ocipush._registry.journal import Journal, SavedSession
+from ocipush._registry.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+URL = "https://registry.example/v2/app"
+LOCATION = f"{URL}/blobs/uploads/1?_state=secret"
+KEPT: dict[str, Any] = {"location": LOCATION, "least": 0, "most": None, "acknowledged": 4}
+
+
+def page(directory: Path) -> SavedSession:
+    return Journal(directory).page(URL, Descriptor(digest=Digest.of(b"content!"), size=8))
+
+
+def keep(directory: Path, text: str) -> Path:
+    path = page(directory)._path
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+async def test_session_that_was_kept_is_taken_up_once(tmp_path: Path) -> None:
+    await page(tmp_path).note(Session(LOCATION, 8, acknowledged=4))
+    assert [one.stat().st_mode & 0o777 for one in tmp_path.iterdir()] == [0o600]
+    session = await page(tmp_path).claim()
+    assert session is not None
+    assert (session.location, session.acknowledged) == (LOCATION, 4)
+    assert await page(tmp_path).claim() is None
+
+
+def make_wide(path: Path) -> None:
+    path.chmod(0o620)
+
+
+def make_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+def make_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+@pytest.mark.parametrize("spoil", [make_wide, make_link, make_fifo])
+async def test_session_that_somebody_else_can_have_written_is_not_taken_up(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(keep(tmp_path, json.dumps(KEPT)))
+    assert await page(tmp_path).claim() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+async def test_session_of_another_user_is_not_taken_up(tmp_path: Path) -> None:
+    os.chown(keep(tmp_path, json.dumps(KEPT)), 12345, 12345)
+    assert await page(tmp_path).claim() is None
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        *("", "{}", "[]", "null", "[" * 100_000, "9" * 5000),
+        json.dumps({**KEPT, "location": "file:///etc/passwd"}),
+        json.dumps({**KEPT, "location": "/v2/"}),
+        json.dumps({**KEPT, "location": "https://h:99999/"}),
+        json.dumps({**KEPT, "least": "x"}),
+        json.dumps({**KEPT, "acknowledged": None}),
+        json.dumps({**KEPT, "more": "x" * 300_000}),
+    ],
+)
+async def test_page_that_makes_no_sense_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: str) -> None:
+    keep(tmp_path, kept)
+    assert await page(tmp_path).claim() is None
+    assert "cannot be used to resume" in caplog.text
+    assert "secret" not in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("acknowledged", "read"), [(-5, 0), (9, 8), (10**30, 8)])
+async def test_count_that_cannot_be_is_brought_into_the_blob(tmp_path: Path, acknowledged: int, read: int) -> None:
+    keep(tmp_path, json.dumps({**KEPT, "acknowledged": acknowledged}))
+    session = await page(tmp_path).claim()
+    assert session is not None
+    assert session.acknowledged == read
+
+
+async def test_page_is_written_through_no_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    one = page(tmp_path)
+    one._path.with_suffix(f".{os.getpid()}").symlink_to(victim)
+    await one.note(Session(LOCATION, 8))
+    assert victim.read_text() == "untouched"
+    assert await page(tmp_path).claim() is not None

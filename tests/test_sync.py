@@ -1,0 +1,143 @@
+"""The blocking twins: in a script, in several threads, beside a running loop, and when a person presses Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio.from_thread import start_blocking_portal
+from click.testing import CliRunner
+from tests import layouts
+
+import ocipush
+from ocipush import errors, sync
+from ocipush._cli.commands import cli
+from ocipush.testing import BasicAuth, Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ocipush.testing import Request, Response
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    for name in ("a", "b", "c", "d"):
+        image = tmp_path / "store" / name
+        layouts.write_layout(image, [layouts.add_manifest(image, [b"shared", name.encode()])])
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def authfile(tmp_path: Path) -> Path:
+    return tmp_path / "auth.json"
+
+
+def test_script_pushes_one_image(store: Path, authfile: Path, ocipush_registry: Registry) -> None:
+    result = sync.push("a", target=f"{ocipush_registry.host}/a:1", store=store, authfile=authfile)
+    assert ocipush_registry.repository("a").tags == {"1": result.digest}
+
+
+@pytest.mark.anyio
+async def test_pusher_works_beside_a_running_loop(store: Path, authfile: Path, ocipush_registry: Registry) -> None:
+    with sync.Pusher(store=store, authfile=authfile) as pusher:
+        assert pusher.push("a", target=f"{ocipush_registry.host}/a:1").reference.endswith("/a:1")
+
+
+def test_threads_share_one_pusher_and_its_connections(store: Path, authfile: Path, ocipush_registry: Registry) -> None:
+    threads: set[int] = set()
+    with sync.Pusher(store=store, authfile=authfile) as pusher, ThreadPoolExecutor(4) as pool:
+
+        def push(name: str) -> ocipush.PushResult:
+            return pusher.push(
+                name,
+                target=f"{ocipush_registry.host}/team/app:{name}",
+                on_event=lambda _: threads.add(threading.get_ident()),
+            )
+
+        results = list(pool.map(push, "abcd"))
+    assert ocipush_registry.repository("team/app").tags == {
+        name: result.digest for name, result in zip("abcd", results, strict=True)
+    }
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+    sent = [request for request in ocipush_registry.requests if request.method == "PUT" and request.query]
+    assert len(sent) == len("abcd") + 2  # the shared layer and the shared config went once
+
+
+def test_errors_come_through_unchanged_and_the_pusher_stays_usable(
+    store: Path, authfile: Path, ocipush_registry: Registry
+) -> None:
+    with sync.Pusher(store=store, authfile=authfile) as pusher:
+        with pytest.raises(errors.ImageNotFoundError):
+            pusher.push("nothing", target=f"{ocipush_registry.host}/a:1")
+        assert pusher.push("a", target=f"{ocipush_registry.host}/a:1").blobs
+
+
+def test_login_is_checked_by_asking_the_registry(authfile: Path) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Registry(auth=BasicAuth({"user": "secret"}))) as registry,
+        sync.Pusher(authfile=authfile) as pusher,
+    ):
+        pusher.check_login(registry.host, ocipush.Login("user", "secret"))
+        with pytest.raises(errors.AuthenticationError):
+            pusher.check_login(registry.host, ocipush.Login("user", "guess"))
+        with pytest.raises(errors.InvalidReferenceError):  # a bare word is a repository of Docker Hub
+            pusher.check_login("myregistry", ocipush.Login("user", "secret"))
+
+
+def test_login_that_is_checked_over_plain_http_is_warned_of(authfile: Path) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Registry(auth=BasicAuth({"user": "secret"}))) as registry,
+    ):
+        words = ["login", registry.host, "-u", "user", "--password-stdin", "--check", "--authfile", str(authfile)]
+        done = CliRunner().invoke(cli, words, input="secret")
+    assert done.exit_code == 0
+    assert f"warning: the login for {registry.host} goes over plain HTTP" in done.stderr
+
+
+def test_ctrl_c_cancels_the_push_that_waits_and_the_pusher_stays_usable(store: Path, authfile: Path) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    pressed: list[str] = []
+
+    async def press(request: Request) -> Response | None:
+        if request.method != "PUT" or "/slow/" not in request.path:
+            return None
+        if not pressed:
+            pressed.append(request.path)
+            signal.pthread_kill(main, signal.SIGINT)
+        await anyio.sleep_forever()
+        return None
+
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Registry(intercept=press)) as registry,
+        sync.Pusher(store=store, authfile=authfile) as pusher,
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            pusher.push("a", target=f"{registry.host}/slow/a:1")
+        assert registry.repository("slow/a").tags == {}
+        result = pusher.push("a", target=f"{registry.host}/a:1")
+        assert registry.repository("a").tags == {"1": result.digest}
+
+
+def test_pusher_of_another_process_or_outside_its_block_says_so(
+    store: Path, authfile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pusher = sync.Pusher(store=store, authfile=authfile)
+    with pytest.raises(errors.PusherClosedError):
+        pusher.push("a")
+    with pusher, monkeypatch.context() as forked:
+        forked.setattr(os, "getpid", lambda: 1)
+        with pytest.raises(errors.PusherClosedError, match="this process"):
+            pusher.push("a")
+    with pytest.raises(errors.PusherClosedError):
+        pusher.push("a")
