@@ -32,8 +32,8 @@ class BlobRequests:
         client: sends them.
         repository: the repository's path.
         blob: which blob.
-        effort: what has been spent on the blob so far.
-        capabilities: what the registry turned out to support; added to here.
+        effort: what the blob has cost so far, for errors.
+        capabilities: what the registry supports; updated here.
     """
 
     client: RegistryClient
@@ -54,16 +54,16 @@ class BlobRequests:
     def is_harbor(self) -> bool:
         """Whether this is Harbor, by the token service that it names.
 
-        Asking it for a blob by HEAD keeps the blob from its garbage collection, which a mount does not; and the size it
-        notes of a blob is the length of the request that closed the upload.
+        HEAD protects a blob from its garbage collection, and a mount does not. It records the length of the last request
+        of an upload as the size of the blob.
         """
         return self.client.route.authorizer.service == "harbor-registry"
 
     async def probe(self) -> bool | None:
-        """Whether the repository holds the blob; None: it cannot be told. An existence probe never ends a push.
+        """Whether the repository holds the blob; None if the answer is unclear. A probe never ends a push.
 
-        A registry that keeps its blobs elsewhere redirects only for what it holds; the redirect is not followed.
-        (docs/requests.md, "Blobs")
+        A registry that keeps its blobs in other storage redirects only for blobs that it holds. The redirect is not
+        followed (docs/requests.md, "Existence probes").
         """
         if not self.capabilities.probes:
             return None
@@ -91,8 +91,8 @@ class BlobRequests:
     async def start_upload(self, *, mount_from: str | None = None) -> Session | None:
         """Open an upload session ("POST then PUT").
 
-        With ``mount_from``, ask in the same request to have the blob from that repository ("Mounting a blob from
-        another repository"); None when that was done. A mount that is refused is not asked for again.
+        With ``mount_from``, the same request asks to mount the blob from that repository ("Mounting a blob from another
+        repository"). Returns None if it was mounted. A mount that was refused is not tried again.
         """
         if mount_from is not None:
             answer = await self._mount(mount_from)
@@ -110,7 +110,7 @@ class BlobRequests:
         query = f"mount={in_query(self.blob.digest)}&from={in_query(source)}"
         try:
             answer = await self._send("POST", f"{self._url}/uploads/?{query}", scope=scope)
-        except RegistryError as exc:  # the token service grants no pull from there
+        except RegistryError as exc:  # the token service grants no pull scope for it
             if exc.status in RETRIED_STATUSES or isinstance(exc, RateLimitedError):
                 raise
             self.capabilities.refused_mounts.add((self.repository, source))
@@ -126,14 +126,14 @@ class BlobRequests:
         if answer.status != 202 or location is None:
             raise self.client.error(answer)
         least = parse_chunk_length(answer.headers.get("oci-chunk-min-length")) or 0
-        # Proposed for the specification, and sent by some registries already.
+        # Proposed for the specification; some registries send it already.
         most = parse_chunk_length(answer.headers.get("oci-chunk-max-length"))
         return Session(location, self.blob.size, least=least, most=max(most, LADDER[-1]) if most else None)
 
     async def resume_upload(self, session: Session) -> bool:
-        """Ask how much of a session is stored, and go on there; False when it is gone, or what it says makes no sense.
+        """Ask how much of a session is stored; False if it no longer exists, or the answer contradicts what is known.
 
-        ("Pushing a blob in chunks": the status of an upload.)
+        ("Pushing a blob in chunks", the status of an upload.)
         """
         answer = await self._send("GET", session.location)
         if answer.status not in {200, 202, 204}:
@@ -142,10 +142,10 @@ class BlobRequests:
         return session.resume(parse_range(answer.headers.get("range")), _location(answer))
 
     async def send(self, session: Session, step: Step, body: bytes | FileBody) -> None:
-        """Make one request of an upload session, once: what came of one that broke has to be asked first.
+        """Send one request of an upload session, once: if it breaks, the registry has to be asked what arrived.
 
         Raises:
-            AuthenticationError: with ``renewable`` set where the token had ended: the session may have to be resumed.
+            AuthenticationError: with ``renewable`` set if the token has expired; the session may have to be resumed.
         """
         headers = {"Content-Type": "application/octet-stream"}
         if step.content_range is not None:
@@ -169,9 +169,9 @@ class BlobRequests:
             session.stored(step.end, _location(answer))
 
     async def cancel_upload(self, location: str) -> None:
-        """Give up an upload session, with the token at hand. Best effort: what comes of it does not matter.
+        """Cancel an upload session, with the current token. Errors are ignored.
 
-        A Location that does not know of the bytes sent after it is refused by distribution 3, which tells a newer one.
+        Distribution 3 refuses a Location that does not cover the bytes sent after it was issued; GET returns a newer one.
         """
         with contextlib.suppress(TransportError):
             if (await self._give_up("DELETE", location)).status == 416:

@@ -1,4 +1,4 @@
-"""What the failures of one blob teach about how to send it, without I/O."""
+"""What the failures of one blob teach about how to send it. No I/O."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _CHUNK_AFTER_CUTS: Final = 16 * MIB  # chunk size of a blob that was cut twice a
 
 
 class Setback(Enum):
-    """What can go wrong with a blob and be met by sending it another way."""
+    """What can go wrong with a blob, and be solved by sending it in another way."""
 
     SESSION_LOST = auto()  # a session ended before its blob did
-    PUT_UNKNOWN = auto()  # a fresh session's first PUT was answered 404, as old Artifactory does to one with a body
-    GARBLED = auto()  # the registry found another digest in what came in several bodies
-    FORM_REFUSED = auto()  # a request of this kind is not supported
-    TOKEN_REFUSED = auto()  # a 401 was met with a new token since the blob last made progress
+    PUT_UNKNOWN = auto()  # the first PUT of a new session was answered 404, as old Artifactory does if it has a body
+    GARBLED = auto()  # the registry computed another digest from several bodies
+    FORM_REFUSED = auto()  # this kind of request is not supported
+    TOKEN_REFUSED = auto()  # a token was replaced since the blob last made progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Remedy:
     Attributes:
         event: what it means for the upload.
         retry_after: seconds that the registry asks to wait, or None.
-        at_once: something was learned that makes the next attempt another one: no wait, and failures count from zero.
+        at_once: the blob will be sent in another way: do not wait, and count failures from zero.
     """
 
     event: Event
@@ -55,8 +55,8 @@ class Lessons:
     """Learns from the failures of one blob.
 
     Args:
-        limits: of the registry's request bodies; what is learned for good is added to them.
-        chunk_size: the chunk size that was asked for, or None.
+        limits: those of the registry, updated with what is known for sure.
+        chunk_size: the chunk size that the caller wants, or None.
     """
 
     def __init__(self, limits: Limits, chunk_size: int | None) -> None:
@@ -67,14 +67,14 @@ class Lessons:
 
     @property
     def chunk_size(self) -> int | None:
-        """Bytes of a chunk; None: the blob goes whole."""
+        """Bytes of a chunk; None: send the blob whole."""
         if self._wanted is None and self._setbacks[Setback.SESSION_LOST] > 1:
             return _CHUNK_AFTER_CUTS
         return self._wanted
 
     @property
     def patch_first(self) -> bool:
-        """Whether the bytes go in a PATCH before an empty PUT, on trial."""
+        """Whether to send the bytes by PATCH, before an empty PUT, as a trial."""
         return self._setbacks[Setback.PUT_UNKNOWN] > 1
 
     def session_lost(self) -> None:
@@ -86,12 +86,12 @@ class Lessons:
         del self._setbacks[Setback.TOKEN_REFUSED]
 
     def committed(self) -> None:
-        """The blob is there: what was on trial is known to work."""
+        """The registry has the blob: what was a trial is known to work."""
         self._limits.patch_only |= self.patch_first
 
     def learn(self, failure: TransportError | RegistryError, step: Step | None) -> Remedy | None:
-        """What to do about a failure, of ``step`` where a part of the blob was sent; None: it is final."""
-        if step is None:  # requests that are safe to repeat have been repeated
+        """What to do about a failure; None if it is final. ``step`` is the part of the blob that was being sent, if any."""
+        if step is None:  # a request that is safe to repeat has been repeated already
             return Remedy(Event.LOST, failure.retry_after) if isinstance(failure, UploadInvalidatedError) else None
         if isinstance(failure, TransportError):
             return Remedy(Event.BROKEN) if may_pass(failure) else None
@@ -117,13 +117,13 @@ class Lessons:
         return Event.BROKEN if passing else None
 
     def _changes_form(self, failure: RegistryError, step: Step) -> bool:
-        """Whether something was learned of the form that the registry wants its blobs in."""
+        """Whether the failure says that the registry wants its blobs in another form."""
         if isinstance(failure, BlobTooLargeError):
             return self._shrink(failure, step)
         return self._adapt(failure, step)
 
     def _shrink(self, failure: BlobTooLargeError, step: Step) -> bool:
-        """Whether a smaller body is left to try. The steps are few."""
+        """Whether there is a smaller body to try. The steps are few."""
         size = step.end - step.start
         if self._too_large is not None and size >= self._too_large:
             return False
@@ -131,13 +131,13 @@ class Lessons:
         return self._limits.refused(size, ranged=step.ranged, said=failure.limit)
 
     def _adapt(self, failure: RegistryError, step: Step) -> bool:
-        """Whether the registry wants its blobs in another form. That is learned once for a blob."""
+        """Whether the registry wants another kind of request. This is learned at most once for a blob."""
         if self._setbacks[Setback.FORM_REFUSED]:
             return False
         if step.method == "PATCH" and failure.status in {405, 501}:
             self._limits.unchunked = True
         elif step.final and step.end > step.start and "BLOB_UNKNOWN" in failure.codes:
-            self._setbacks[Setback.PUT_UNKNOWN] = 2  # old Artifactory's words for a PUT that has a body
+            self._setbacks[Setback.PUT_UNKNOWN] = 2  # old Artifactory's answer to a PUT with a body
         else:
             return False
         self._setbacks[Setback.FORM_REFUSED] += 1
