@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
+from . import Pusher as _AsyncPusher  # noqa: F401 - its import names what is public
 from ._push import pusher as _pusher
 from .errors import PusherClosedError
 
