@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     )
     from ._http.timeouts import Timeouts
     from ._oci.reference import Reference, sanitize_image_name
+    from ._push.options import AllOptions, PusherOptions, PushOptions
     from ._push.pusher import Pusher, push
     from ._registry.retry import RetryPolicy
     from ._sources.store import StoreImage, list_images
     from .errors import OcipushError
 
 __all__ = [
+    "AllOptions",
     "BlobDone",
     "BlobProgress",
     "BlobResult",
@@ -50,10 +52,12 @@ __all__ = [
     "OcipushError",
     "OnEvent",
     "PushDone",
+    "PushOptions",
     "PushResult",
     "PushStarted",
     "PushWarning",
     "Pusher",
+    "PusherOptions",
     "Reference",
     "RegistryWarning",
     "RetryPolicy",
@@ -90,6 +94,7 @@ _HOMES = {
     ),
     "_http.timeouts": ("Timeouts",),
     "_oci.reference": ("Reference", "sanitize_image_name"),
+    "_push.options": ("AllOptions", "PushOptions", "PusherOptions"),
     "_push.pusher": ("Pusher", "push"),
     "_registry.retry": ("RetryPolicy",),
     "_sources.store": ("StoreImage", "list_images"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -236,14 +237,11 @@ class _Upload:
 
     async def _send(self, session: Session) -> None:
         opened = await self._uploads.layout.open_blob(self._blob)
-        if not self._announced:
-            blob, self._announced = self._blob, True
-            self._uploads.emit(BlobStarted(self._uploads.push_id, blob.digest, blob.size, blob.media_type))
-        if isinstance(opened, bytes):
+        async with nullcontext() if isinstance(opened, bytes) else opened:
+            if not self._announced:
+                blob, self._announced = self._blob, True
+                self._uploads.emit(BlobStarted(self._uploads.push_id, blob.digest, blob.size, blob.media_type))
             await self._send_steps(session, opened)
-        else:
-            async with opened:
-                await self._send_steps(session, opened)
 
     async def _send_steps(self, session: Session, source: BlobFile | bytes) -> None:
         while True:
