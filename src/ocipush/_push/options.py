@@ -65,14 +65,16 @@ def _logins(name: str, value: Mapping[str, object]) -> dict[str, Login]:
     logins: dict[str, Login] = {}
     for registry, login in value.items():
         if not isinstance(login, Login):
-            raise TypeError(f"{name}[{registry!r}] must be Login, not {type(login).__name__}")
+            raise TypeError(f"{name}[{registry!r}] must be Login, not {_shown(type(login))}")
         logins[registry_of(registry)] = login
     return logins
 
 
-def _hosts(name: str, value: Collection[str]) -> tuple[str, ...]:
+def _hosts(name: str, value: Collection[object]) -> tuple[object, ...]:
     hosts = (value,) if isinstance(value, str) else tuple(value)
     for host in hosts:
+        if not isinstance(host, str):
+            raise TypeError(f"{name} must hold str, not {_shown(type(host))}")
         found = _HOST.fullmatch(host)
         if found is None or not 0 < int(found[1] or 443) < 65536:
             raise ValueError(f"{name} must hold host or host:port, not {host!r}")
@@ -218,9 +220,12 @@ def complete(kind: type[T], given: T, function: str) -> T:
 def _checked(name: str, value: Any, hint: Any, option: Option) -> Any:
     types = _types(hint)
     if not isinstance(value, types) or (isinstance(value, bool) and not {bool, object} & {*types}):
-        names = " or ".join("None" if one is NoneType else one.__name__ for one in types)
-        raise TypeError(f"{name} must be {names}, not {type(value).__name__}")
+        raise TypeError(f"{name} must be {' or '.join(map(_shown, types))}, not {_shown(type(value))}")
     return None if value is None else option.check(name, value)
+
+
+def _shown(kind: type) -> str:
+    return "None" if kind is NoneType else kind.__name__
 
 
 def _types(hint: Any) -> tuple[type, ...]:
