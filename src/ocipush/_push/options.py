@@ -103,6 +103,8 @@ class Option:
 
 
 class _ImageOptions(TypedDict, total=False):
+    """What ``push`` takes wherever it is called; described in :class:`PushOptions`."""
+
     target: Annotated[str | Reference | None, Option(check=_reference)]
     ref: Annotated[str | None, Option()]
     on_event: Annotated[OnEvent | None, Option(check=_plain_function)]
