@@ -1,8 +1,8 @@
 """Push container images from a local store of OCI image layouts to any registry.
 
 ``await ocipush.push("alpine-3_18_0")`` pushes one image; :class:`Pusher` pushes many over shared connections;
-:mod:`ocipush.sync` has blocking versions of both. This module only exports names. Each is imported on first use, so that
-``ocipush --version`` does not load httpx and pydantic. May import: all below.
+:mod:`ocipush.sync` has blocking versions of both. This module only exports names. Each is imported on first use, so
+that ``ocipush --version`` does not load httpx and pydantic. May import: all below.
 """
 
 from __future__ import annotations

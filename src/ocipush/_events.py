@@ -174,8 +174,8 @@ Event = (
 class OnEvent(Protocol):
     """A plain function that takes each event of a push, on the event loop's thread.
 
-    It must not block, and must not be async: nothing would await it. If it raises an exception, the push is cancelled and
-    raises that exception unchanged.
+    It must not block, and must not be async: nothing would await it. If it raises an exception, the push is cancelled
+    and raises that exception unchanged.
     """
 
     def __call__(self, event: Event, /) -> object:

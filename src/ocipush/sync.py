@@ -63,10 +63,10 @@ def _wait(portal: BlockingPortal, call: Callable[[], Awaitable[T]]) -> T:
 
 
 class Pusher:
-    """The blocking twin of :class:`ocipush.Pusher`, with its options. Use it as a context manager; threads may share it.
+    """The blocking twin of :class:`ocipush.Pusher`, with its options: a context manager that threads may share.
 
-    Progress events come on the thread of its loop. Ctrl-C during a push cancels that push. (Inside ``asyncio.run`` it takes
-    a second Ctrl-C, because asyncio handles the first.)
+    Progress events come on the thread of its loop. Ctrl-C during a push cancels that push. (Inside ``asyncio.run`` it
+    takes a second Ctrl-C, because asyncio handles the first.)
     """
 
     @shows(PusherOptions)

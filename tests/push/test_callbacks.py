@@ -1,4 +1,4 @@
-"""What ``on_event`` raises ends the push at once and comes out of it as the same object, whatever it is and whenever it comes."""
+"""What ``on_event`` raises ends the push at once, and comes out of it as the same object."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Push:
         )
 
     async def _look_up(self, reference: Reference) -> tuple[Repository, str | None]:
-        """The repository, and the digest that the reference names now; None with ``force``, where it does not matter."""
+        """The repository, and the digest that the reference names now; None with ``force``: it does not matter."""
 
         async def ask(route: Route) -> tuple[Repository, str | None]:
             repository = self._repository(route, reference.repository)
@@ -204,7 +204,7 @@ class Push:
 
 
 async def _together(jobs: Iterable[Callable[[], Awaitable[object]]]) -> None:
-    """Run ``jobs`` concurrently. The first failure cancels the others and is raised; other failures become its notes."""
+    """Run ``jobs`` concurrently. The first failure cancels the rest and is raised; other failures become its notes."""
 
     async def run(job: Callable[[], Awaitable[object]]) -> None:
         try:

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 def _without_locals(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Clear the local variables from the frames of an error: a tool that collects them would collect logins and tokens."""
+    """Clear the local variables of an error's frames: a tool that collects them would collect logins and tokens."""
 
     @wraps(method)
     async def clean(*args: P.args, **options: P.kwargs) -> T:

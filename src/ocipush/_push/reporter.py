@@ -78,7 +78,7 @@ class Reporter:
             self.emit(RegistryWarning(self.push_id, text))
 
     def retrying(self, what: str, reason: str, attempt: int, delay: float) -> None:
-        """Report that ``what`` failed for ``reason``, and that attempt number ``attempt`` follows in ``delay`` seconds."""
+        """Report that ``what`` failed for ``reason``, and that attempt ``attempt`` follows in ``delay`` seconds."""
         _LOG.info("%s: %s; attempt %d in %.1f s", what, reason, attempt, delay)
         self.emit(RetryScheduled(self.push_id, what, reason, attempt, delay))
 
