@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pydoc
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -269,5 +270,5 @@ def test_help_shows_each_option(function: Any, kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", [options.PushOptions, options.PusherOptions])
 def test_each_option_is_described(kind: Any) -> None:
-    described = [line.partition(":")[0].strip() for line in (kind.__doc__ or "").splitlines() if line[:8].isspace()]
-    assert set(kind.__annotations__) <= set(described)
+    described = re.findall(r"^ +(\w+): ", kind.__doc__, re.MULTILINE)
+    assert set(kind.__annotations__) == set(described)
