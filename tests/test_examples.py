@@ -13,6 +13,7 @@ import pytest
 from examples import background_push
 from tests import layouts
 
+import ocipush
 from ocipush.testing import Registry
 
 if TYPE_CHECKING:
@@ -37,7 +38,12 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             capture_output=True,
             text=True,
             check=False,
-            env={"OCIPUSH_AUTHFILE": str(tmp_path / "auth.json")},
+            env={
+                "OCIPUSH_AUTHFILE": str(tmp_path / "auth.json"),
+                "PYTHONPATH": str(
+                    Path(ocipush.__file__).parents[1]
+                ),  # the library under test, wherever another is installed
+            },
         )
 
     return run
@@ -52,7 +58,7 @@ def test_demo_compares_the_digests_and_finds_the_image_there(run: Any) -> None:
     done = run("demo.py")
     assert (done.returncode, done.stderr.count("uploaded")) == (0, 6), done.stderr
     assert "The digests are equal." in done.stdout
-    assert "the image was there already" in done.stderr
+    assert "image already in the remote repository" in done.stderr
     assert "The same with your own store and registry" in done.stdout
 
 

@@ -88,13 +88,13 @@ def test_first_signal_closes_the_uploads_and_leaves_the_tag(held: Held, number: 
         process.send_signal(number)
         out, err = process.communicate()
     assert (process.returncode, out) == (128 + number, "")
-    assert err.splitlines()[-2:] == ["stopping: closing uploads; once more ends it at once", "interrupted"]
+    assert err.splitlines()[-2:] == ["stopping: closing uploads; press Ctrl-C again to quit immediately", "interrupted"]
     assert "Traceback" not in err
     assert (held.uploads, held.tag) == (0, held.old)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_second_signal_ends_it_at_once(held: Held, number: signal.Signals) -> None:
+def test_second_signal_quits_immediately(held: Held, number: signal.Signals) -> None:
     with held.running(hold={"PUT", "DELETE"}) as process:
         process.send_signal(signal.SIGINT)
         held.reached["DELETE"].wait()
