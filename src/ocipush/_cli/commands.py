@@ -115,7 +115,10 @@ def image() -> None:
 @_options.push_options
 @_options.global_options
 def push(name: str, progress: Mode | None, form: str, deadline: float | None, **given: Any) -> None:
-    """Push IMAGE: the name of a directory in the store, or a recorded reference."""
+    """Push IMAGE to a registry.
+
+    IMAGE is the name of a directory in the store, or a recorded reference.
+    """
     _check_stdout()
     _begin("ocipush.credentials")
     options = _given(store="images_store_dir", authfile="authfile", ca_file="ca_file")

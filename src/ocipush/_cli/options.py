@@ -137,58 +137,53 @@ format_option = click.option(
     callback=_keep,
     help="Format of the output on stdout.",
 )
-progress_option = click.option(
-    "--progress",
-    type=click.Choice(["auto", "bar", "plain", "json", "none"]),
-    callback=_keep,
-    help="How progress is shown on stderr.  [default: auto, or none with --quiet]",
+
+_PUSH_OPTIONS: Final = (
+    click.option("--target", metavar="REF", help="Where to push to.  [default: the recorded reference]"),
+    click.option("--ref", metavar="REF", help="Which image to push, if the layout holds several."),
+    tls_option,
+    click.option(
+        "--allow-host",
+        "allow_hosts",
+        multiple=True,
+        metavar="HOST[:PORT]",
+        help="Allow the registry to send uploads and logins to this host, even if its address is more private "
+        "than the registry's. Can be repeated.",
+    ),
+    click.option("--mount-from", metavar="REPOSITORY", help="Repository of the same registry that may hold the blobs."),
+    click.option(
+        "--force",
+        is_flag=True,
+        help="Upload everything again, even blobs the registry claims to have.",
+    ),
+    click.option(
+        "--concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Maximum number of small blobs uploaded concurrently.",
+    ),
+    click.option(
+        "--chunk-size", callback=read_size, metavar="SIZE", help="Upload blobs in chunks, for example of 16MiB."
+    ),
+    click.option("--resume-dir", metavar="DIR", help="Keep unfinished uploads in this directory, and resume them."),
+    click.option(
+        "--deadline",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Maximum time for the whole push.",
+    ),
+    click.option(
+        "--progress",
+        type=click.Choice(["auto", "bar", "plain", "json", "none"]),
+        callback=_keep,
+        help="How progress is shown on stderr.  [default: auto, or none with --quiet]",
+    ),
+    format_option,
 )
 
 
 def push_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a push."""
-    for option in reversed(
-        (
-            click.option("--target", metavar="REF", help="Where to push to.  [default: the recorded reference]"),
-            click.option("--ref", metavar="REF", help="Which image to push, if the layout holds several."),
-            tls_option,
-            click.option(
-                "--allow-host",
-                "allow_hosts",
-                multiple=True,
-                metavar="HOST[:PORT]",
-                help="Allow the registry to send uploads and logins to this host, even if its address is more private "
-                "than the registry's. Can be repeated.",
-            ),
-            click.option(
-                "--mount-from", metavar="REPOSITORY", help="Repository of the same registry that may hold the blobs."
-            ),
-            click.option(
-                "--force",
-                is_flag=True,
-                help="Upload everything again, even blobs the registry claims to have.",
-            ),
-            click.option(
-                "--concurrency",
-                type=click.IntRange(min=1),
-                metavar="N",
-                help="Maximum number of small blobs uploaded concurrently.",
-            ),
-            click.option(
-                "--chunk-size", callback=read_size, metavar="SIZE", help="Upload blobs in chunks, for example of 16MiB."
-            ),
-            click.option(
-                "--resume-dir", metavar="DIR", help="Keep unfinished uploads in this directory, and resume them."
-            ),
-            click.option(
-                "--deadline",
-                type=click.FloatRange(min=0, min_open=True),
-                metavar="SECONDS",
-                help="Maximum time for the whole push.",
-            ),
-            progress_option,
-            format_option,
-        )
-    ):
+    for option in reversed(_PUSH_OPTIONS):
         command = option(command)
     return command
