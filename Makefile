@@ -65,10 +65,10 @@ unit: $(VENV)/.installed
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# The tests, without coverage, on every newer Python that is installed. Tests of pages, packaging, benchmarks and other tools do not
-# depend on the version and are left out.
-ONCE := tests/real tests/property tests/benchmarks tests/test_architecture.py tests/test_packaging.py tests/test_readme.py \
-	tests/test_security_promises.py
+# The tests, without coverage, on every newer Python that is installed. Tests of pages, packaging, other systems, benchmarks and
+# other tools do not depend on the version and are left out.
+ONCE := tests/real tests/property tests/benchmarks tests/test_architecture.py tests/test_packaging.py tests/test_portability.py \
+	tests/test_readme.py tests/test_security_promises.py
 NEWER := $(wildcard /usr/bin/python3.1[2-9] /usr/local/bin/python3.1[2-9] $(HOME)/.pyenv/versions/3.1[2-9].*/bin/python)
 others: $(VENV)/.installed
 	@for python in $(NEWER); do \

@@ -39,7 +39,7 @@ EVENTS: list[events.Event] = [
 
 
 class Fake:
-    """Stands for ``ocipush.push``, and takes what that takes."""
+    """Replaces ``ocipush.push``, and accepts the same options."""
 
     signature = inspect.signature(ocipush.push)
 
@@ -127,7 +127,7 @@ def test_stdout_is_the_immutable_name_alone(fake: Fake, command: list[str]) -> N
     assert (options["target"], options["ref"], options["tls_verify"]) == ("r.example/team/app:1", "x", False)
 
 
-def test_hosts_that_are_allowed_are_handed_on(fake: Fake) -> None:
+def test_allowed_hosts_reach_the_library(fake: Fake) -> None:
     run("push", "--allow-host", "other.example:5000", "--allow-host", "10.0.0.1", "--tls-verify", "app")
     ((source, options),) = fake.calls
     assert (source, options["allow_hosts"]) == ("app", ("other.example:5000", "10.0.0.1"))
@@ -282,7 +282,7 @@ def test_option_that_is_empty_is_wrong_usage(fake: Fake, option: str) -> None:
     assert fake.calls == []
 
 
-def test_login_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+def test_login_file_that_others_can_read_causes_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "auth.json"
     path.write_text("{}")
     path.chmod(0o644)
@@ -293,7 +293,7 @@ def test_login_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_list_warns_of_what_is_no_layout_and_a_push_does_not(tmp_path: Path) -> None:
+def test_list_warns_about_a_directory_that_is_not_a_layout_and_push_does_not(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     done = run("list", "--images-store-dir", str(tmp_path))
     assert done.stderr.startswith(f"warning: skipped: {tmp_path}/broken is not an OCI layout")
@@ -307,7 +307,7 @@ def test_debug_log_cannot_control_the_terminal(fake: Fake) -> None:
     assert "\x1b" not in done.stderr
 
 
-def test_password_that_is_no_text_is_wrong_usage(logins: Logins) -> None:
+def test_password_that_is_not_utf_8_is_wrong_usage(logins: Logins) -> None:
     done = run("login", "r.example", "-u", "me", "--password-stdin", "--authfile", "/a", input=b"\xff")
     assert (done.exit_code, logins.saved) == (2, {})
     assert "not UTF-8" in done.stderr
@@ -471,7 +471,7 @@ def test_chunk_size_is_read_with_its_unit(fake: Fake, size: str, read: int) -> N
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "MiB", "1.5MiB", "16MiBs", "1e6"])
-def test_chunk_size_that_is_no_size_is_wrong_usage(fake: Fake, size: str) -> None:
+def test_chunk_size_that_is_not_a_size_is_wrong_usage(fake: Fake, size: str) -> None:
     done = run("push", "app", f"--chunk-size={size}")
     assert done.exit_code == 2
     assert "is not a size such as 16MiB" in done.stderr

@@ -1,4 +1,4 @@
-"""Progress on stderr: which form is chosen, what is printed, and the bar on terminals of any width."""
+"""Progress on stderr: which form is chosen, what is printed, and the bar at any width of the terminal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_plain_lines_replace_the_bar_without_rich(monkeypatch: pytest.MonkeyPatc
     assert stream.getvalue() == "pushing r.example/team/app:1: 1 blobs, 5 B\n"
 
 
-def test_plain_lines_tell_of_a_long_blob_every_ten_seconds() -> None:
+def test_plain_lines_report_a_long_blob_every_ten_seconds() -> None:
     stream, clock = StringIO(), iter([0.0, 9.0, 10.0, 11.0, 50.0, 59.0])
     progress = Lines("plain", stream, clock=lambda: next(clock))
     progress(events.PushStarted("p", "/s", "r.example/team/app:1", DIGEST, 1, 5000))
@@ -61,7 +61,7 @@ def test_plain_lines_tell_of_a_long_blob_every_ten_seconds() -> None:
     assert stream.getvalue().splitlines()[1:] == ["3.0 kB of 5.0 kB", f"{DIGEST[:19]} 5.0 kB uploaded"]
 
 
-def test_bar_has_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_has_no_colour_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
@@ -99,7 +99,7 @@ def test_line_of_a_retry_names_the_request_once(what: str, reason: str, line: st
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 160])
 def test_bar_is_one_line_that_leaves_room_for_the_echo_of_ctrl_c(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that wraps cannot be erased. The terminal writes ``^C`` behind what is there."""
+    """A line that wraps cannot be erased, and the terminal appends ``^C`` to it."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(columns))
     reference = "registry.example/a-team-with-a-long-name/application/component:2024.11.25-production"

@@ -1,4 +1,4 @@
-"""A push that is told to stop, as a process of its own: once, twice, and where it does not listen."""
+"""A push in its own process that gets a signal: the first, a second one, and one that it ignores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 class Held:
-    """A push to a tag that is there already, held where the registry is about to answer for a blob."""
+    """A push to an existing tag, held while the registry is about to answer an upload."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
