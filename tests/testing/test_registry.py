@@ -22,6 +22,7 @@ import trio
 import trustme
 from tests.virtual_time import descriptors
 
+from ocipush import testing
 from ocipush.testing import BasicAuth, BearerAuth, Registry, Request, Response, UnexpectedRequestError
 from ocipush.testing.__main__ import main, parse, serve
 from ocipush.testing.pytest_plugin import ocipush_registry as _fixture
@@ -447,6 +448,14 @@ async def test_cancelled_block_ends_with_its_registry() -> None:
     assert scope.cancelled_caught
     with pytest.raises(OSError, match="connection attempts failed"):
         await anyio.connect_tcp("127.0.0.1", int(registry.host.rpartition(":")[2]))
+
+
+def test_every_exported_name_can_be_imported() -> None:
+    assert sorted(testing.__all__) == dir(testing)
+    for name in testing.__all__:
+        assert getattr(testing, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Server'"):
+        testing.Server  # noqa: B018
 
 
 async def test_registry_is_entered_in_one_task_and_left_in_another() -> None:

@@ -1,4 +1,4 @@
-"""`python -m ocipush.testing`: a development registry on a port. May import: ocipush.testing, _registry, _storage, anyio."""
+"""`python -m ocipush.testing`: a development registry on a port."""
 
 from __future__ import annotations
 

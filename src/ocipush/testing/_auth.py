@@ -1,4 +1,4 @@
-"""Basic and Bearer authentication of the development registry. May import: _dialects, _responses, _server."""
+"""Basic and Bearer authentication of the development registry."""
 
 from __future__ import annotations
 

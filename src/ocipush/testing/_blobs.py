@@ -1,4 +1,4 @@
-"""GET, HEAD and DELETE of blobs. May import: _dialects, _responses, _server, _storage."""
+"""GET, HEAD and DELETE of blobs."""
 
 from __future__ import annotations
 

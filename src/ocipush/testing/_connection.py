@@ -1,4 +1,4 @@
-"""A connection of a client, on which faults happen. May import: _faults, anyio."""
+"""A connection of a client, on which faults happen."""
 
 from __future__ import annotations
 

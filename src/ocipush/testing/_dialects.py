@@ -1,4 +1,4 @@
-"""How registries differ, as data. May import: only the standard library.
+"""How registries differ, as data.
 
 The sources are the code of distribution, zot, Quay, Harbor and go-containerregistry, probes of distribution 2.8 and 3, and
 reports of users of hosted registries (a comment names the issue where it is the only source). Behaviour that nobody has

@@ -1,4 +1,4 @@
-"""Faults as data: which request a fault hits, and what happens to it. May import: nothing."""
+"""Faults as data: which request a fault hits, and what happens to it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a proxy in front of the registry does: checks before routing, and headers of every response.
-
-May import: _dialects, _responses, _server.
-"""
+"""What a proxy in front of the registry does: checks before routing, and headers of every response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests, tags and referrers, in every dialect. May import: _dialects, _responses, _server, _storage."""
+"""Manifests, tags and referrers, in every dialect."""
 
 from __future__ import annotations
 

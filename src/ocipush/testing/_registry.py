@@ -1,8 +1,4 @@
-"""The development registry: its life, its routes, and the record of its requests.
-
-May import: _auth, _blobs, _connection, _dialects, _faults, _gateway, _manifests, _responses, _server, _server_task,
-_storage, _uploads, anyio, h11.
-"""
+"""The development registry: its lifetime, its routes, and the record of its requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses that every part of the development registry gives. May import: _server."""
+"""Responses that every part of the development registry gives."""
 
 from __future__ import annotations
 

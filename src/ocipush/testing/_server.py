@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server that streams request bodies. May import: _connection, _faults, anyio, h11."""
+"""A small HTTP/1.1 server that streams request bodies."""
 
 from __future__ import annotations
 

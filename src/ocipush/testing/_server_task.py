@@ -1,4 +1,4 @@
-"""The task that serves a registry. May import: anyio, trio (only inside a trio program).
+"""The task that serves a registry.
 
 A task group must be closed by the task that opened it. A fixture of pytest-asyncio is set up in one task and torn down in
 another, so a registry that kept a task group open could not be such a fixture.

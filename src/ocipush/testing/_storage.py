@@ -1,4 +1,4 @@
-"""The content of the development registry, in memory or in a directory. May import: anyio.
+"""The content of the development registry, in memory or in a directory.
 
 File I/O runs in worker threads, so that it does not block the server; functions that do it end in ``_blocking``.
 """

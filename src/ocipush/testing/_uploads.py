@@ -1,4 +1,4 @@
-"""Upload sessions and mounts, in every dialect. May import: _dialects, _responses, _server, _storage, anyio."""
+"""Upload sessions and mounts, in every dialect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pytest fixture `ocipush_registry`. May import: ocipush.testing, anyio, pytest.
+"""The pytest fixture `ocipush_registry`.
 
 pytest loads this module in every environment that has ocipush, so it imports the registry only when a test uses it.
 """
