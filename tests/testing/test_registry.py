@@ -548,6 +548,18 @@ async def test_what_intercept_raises_is_logged_answered_with_500_and_raised_at_t
     ] * 2
 
 
+async def test_what_intercept_raised_is_not_raised_again_when_the_registry_is_reused() -> None:
+    async def intercept(request: Request) -> Response | None:
+        return await failing(request) if len(registry.requests) == 1 else None
+
+    registry = Registry(intercept=intercept)
+    with pytest.raises(LookupError):
+        async with registry, client(registry) as http:
+            await http.get("/v2/")
+    async with registry, client(registry) as http:
+        assert (await http.get("/v2/")).status_code == 200
+
+
 async def test_what_intercept_raises_does_not_hide_the_error_of_the_block() -> None:
     with pytest.raises(LookupError, match="of the interceptor") as caught:
         async with Registry(intercept=failing) as registry, client(registry) as http:

@@ -30,8 +30,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}\n")
 
 
-def parse(argv: Sequence[str] | None = None) -> Registry:
-    """Parse the command line; SystemExit if it is wrong."""
+def _parser() -> _Parser:
     parser = _Parser(prog="python -m ocipush.testing", description="Run a development registry.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=5000, help="port to listen on, 0 for any (default: %(default)s)")
@@ -45,6 +44,12 @@ def parse(argv: Sequence[str] | None = None) -> Registry:
     parser.add_argument("--password", help="password of --user")
     parser.add_argument("--tls-cert", metavar="FILE", help="PEM file of the certificate chain; turns TLS on")
     parser.add_argument("--tls-key", metavar="FILE", help="PEM file of the private key")
+    return parser
+
+
+def parse(argv: Sequence[str] | None = None) -> Registry:
+    """Parse the command line; SystemExit if it is wrong."""
+    parser = _parser()
     options = parser.parse_args(argv)
     if (options.user is None) != (options.password is None):
         parser.error("--user and --password must be given together")

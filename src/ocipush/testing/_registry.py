@@ -146,10 +146,14 @@ class Registry:
             auth.dialect = self._dialect
         sessions = self._dialect.session_path.format(name=NAME) + _SESSION
         self._routes = (("upload", re.compile(sessions)), *_ROUTES)
+        self._answers = self._endpoints()
+
+    def _endpoints(self) -> dict[tuple[str, str], Answer]:
+        """Return what answers each method of each route."""
         blobs = Blobs(self._storage, self._dialect)
         uploads = UploadSessions(self._storage, self._dialect, self._base)
         manifests = Manifests(self._storage, self._dialect)
-        self._answers: dict[tuple[str, str], Answer] = {
+        return {
             ("POST", "uploads"): uploads.post,
             ("GET", "upload"): uploads.get,
             ("PATCH", "upload"): uploads.patch,
@@ -222,8 +226,9 @@ class Registry:
         An exception of the block is never hidden: an error of a request has it as its context.
         """
         await self._task.stop()
-        if self._errors and (error is None or isinstance(error, Exception)):
-            raise self._errors[0]
+        errors, self._errors = self._errors, []
+        if errors and (error is None or isinstance(error, Exception)):
+            raise errors[0]
         if self._strict and self.unexpected and error is None:
             seen = ", ".join(f"{r.method} {r.path} ({r.status}): {r.violation}" for r in self.unexpected)
             raise UnexpectedRequestError(f"unexpected requests: {seen}")
