@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from tests.respx.recorded import Push, requests
+from tests.mocked.recorded import Push, requests
 
 import ocipush
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from tests import layouts
-from tests.respx.recorded import UPLOADS, Push, requests
+from tests.mocked.recorded import UPLOADS, Push, requests
 
 import ocipush
 

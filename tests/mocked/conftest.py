@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import respx
 from tests import layouts
 
 import ocipush
-import respx
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.respx.recorded import Push
+    from tests.mocked.recorded import Push
 
 
 @pytest.fixture

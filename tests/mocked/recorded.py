@@ -9,7 +9,6 @@ import ocipush
 
 if TYPE_CHECKING:
     import httpx
-
     import respx
 
 UPLOADS = "/v2/team/app/blobs/uploads/"
