@@ -6,6 +6,8 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import anyio.to_thread
+
 from .._http.redact import printable, without_query
 from .._http.urls import append_digest, in_query, resolve_location, same_origin
 from .._oci.digest import Digest
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 
 _ACCEPT: Final = ", ".join((OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
+_SMALL_DOCUMENT: Final = 64 * 1024  # bytes; a larger one is hashed and parsed in a worker thread
 
 
 class Repository:
@@ -109,12 +112,11 @@ class Repository:
         """A manifest or index by its digest; None when it cannot be had, or is not what its digest says."""
         digest = descriptor if isinstance(descriptor, str) else descriptor.digest
         answer = await self._request("GET", f"{self.url}/manifests/{digest}", headers={"Accept": _ACCEPT})
-        if answer.status != 200 or Digest.of(answer.body, digest.partition(":")[0]) != digest:
+        if answer.status != 200:
             return None
-        try:
-            return parse_document(answer.body, where=answer.url)
-        except InvalidLayoutError:
-            return None
+        if len(answer.body) <= _SMALL_DOCUMENT:
+            return _parse(answer.body, digest, answer.url)
+        return await anyio.to_thread.run_sync(_parse, answer.body, digest, answer.url, abandon_on_cancel=True)
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether the repository holds ``blob``, as far as this login may know."""
@@ -336,3 +338,13 @@ class Repository:
             error.hint = f"{error.hint}; the registry asks to wait {error.retry_after:g} s"
         error.renewable = answer.renewable
         return error
+
+
+def _parse(body: bytes, digest: str, url: str) -> Manifest | Index | None:
+    """The document with this digest; None if it is another, or not valid."""
+    if Digest.of(body, digest.partition(":")[0]) != digest:
+        return None
+    try:
+        return parse_document(body, where=url)
+    except InvalidLayoutError:
+        return None
