@@ -38,7 +38,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 __all__ = [
     "AmbiguousImageError",
@@ -202,21 +202,37 @@ class CredentialError(OcipushError):
         self.source = source
 
 
-class _ExchangeError(OcipushError):
-    """What a request that failed has in common with every other.
+class _Facts(TypedDict, total=False):
+    """The keyword arguments of every error about a request, as their classes document them."""
 
-    ``sent`` and ``seconds`` are those of the whole blob or request, all attempts together.
-    """
+    hint: str | None
+    method: str
+    url: str
+    attempts: int
+    sent: int
+    seconds: float
+
+
+class _ExchangeError(OcipushError):
+    """What a request that failed has in common with every other."""
 
     def __init__(
-        self, message: str = "", *, hint: str | None = None, method: str = "", url: str = "", attempts: int = 1
+        self,
+        message: str = "",
+        *,
+        hint: str | None = None,
+        method: str = "",
+        url: str = "",
+        attempts: int = 1,
+        sent: int = 0,
+        seconds: float = 0.0,
     ) -> None:
         super().__init__(message, hint=hint)
         self.method = method
         self.url = url
         self.attempts = attempts
-        self.sent: int = 0
-        self.seconds: float = 0.0
+        self.sent = sent
+        self.seconds = seconds
 
     @property
     def message(self) -> str:
@@ -233,9 +249,9 @@ class TransportError(_ExchangeError):
 
     Attributes:
         method, url: the request, its query redacted.
-        attempts: how many times it was tried.
+        attempts: how often the request, or the blob it belongs to, was tried.
         sent: bytes of the blob that were written to the network, over all attempts; 0 for other requests.
-        seconds: from the first attempt to this error, waits included; 0 where there was one attempt.
+        seconds: from the first attempt to this error, waits included.
     """
 
 
@@ -251,14 +267,11 @@ class ConnectFailedError(TransportError):
         self,
         message: str = "",
         *,
-        hint: str | None = None,
-        method: str = "",
-        url: str = "",
-        attempts: int = 1,
         refused: bool = False,
         temporary: bool = True,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(message, hint=hint, method=method, url=url, attempts=attempts)
+        super().__init__(message, **facts)
         self.refused = refused
         self.temporary = temporary
 
@@ -295,6 +308,7 @@ class RegistryError(_ExchangeError):
         attempts, sent, seconds: what it took, as in :class:`TransportError`.
         retry_after: seconds that the registry asked to wait, or None.
         renewable: of a 401, whether another token can be had, so that the next attempt may end differently.
+        limit: bytes of a request body that the registry says it accepts, or None.
     """
 
     origin: ClassVar[Origin] = "registry"
@@ -303,23 +317,23 @@ class RegistryError(_ExchangeError):
         self,
         message: str = "",
         *,
-        hint: str | None = None,
         status: int = 0,
         codes: tuple[str, ...] = (),
         detail: str = "",
         digests: tuple[str, ...] = (),
-        method: str = "",
-        url: str = "",
-        attempts: int = 1,
         retry_after: float | None = None,
+        renewable: bool = False,
+        limit: int | None = None,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(message, hint=hint, method=method, url=url, attempts=attempts)
-        self.retry_after = retry_after
+        super().__init__(message, **facts)
         self.status = status
         self.codes = codes
         self.detail = detail
         self.digests = digests
-        self.renewable = False
+        self.retry_after = retry_after
+        self.renewable = renewable
+        self.limit = limit
 
 
 class AuthenticationError(RegistryError):
@@ -335,13 +349,10 @@ class RepositoryNotFoundError(RegistryError):
 
 
 class BlobTooLargeError(RegistryError):
-    """A request body was larger than the registry, or a proxy in front of it, takes, in the smallest pieces too.
+    """A request body was larger than the registry, or a proxy in front of it, accepts, in the smallest chunks too.
 
-    Attributes:
-        limit: bytes that the registry says it takes, or None.
+    ``limit`` has the bytes that the registry says it accepts, or None.
     """
-
-    limit: int | None = None
 
 
 class RateLimitedError(RegistryError):

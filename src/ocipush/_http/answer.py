@@ -11,51 +11,40 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .request import Request
+
 _WORDS: Final = 4096  # bytes of an error's body that are searched for a rate limit
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, read whole. Header names are lower-case.
+    """An HTTP answer, read whole.
 
-    ``attempts`` is how often the request was made for it, and ``seconds`` what that took where it was more than once;
-    ``renewable`` is said of a 401 for which another token can be had; ``latency``, of a request sent at once, is known
-    where our own transport sent it.
+    Attributes:
+        request: what it answers.
+        headers: their names in lower case; repeated ones are joined by commas.
+        renewable: of a 401, whether another token can be had.
+        latency: seconds from a request that was sent at once to its answer, where our own transport sent it.
     """
 
-    method: str
-    url: str = field(repr=False)
+    request: Request
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    attempts: int = 1
-    seconds: float = 0.0
     renewable: bool = False
     latency: float | None = None
 
     @property
-    def is_rate_limit(self) -> bool:
-        """Whether the registry wants fewer requests."""
-        return is_rate_limit(self.status, self._words)
+    def words(self) -> str:
+        """The first words of the body of a refusal, where a rate limit may be told; empty for an answer that says yes."""
+        return self.body[:_WORDS].decode("utf-8", "replace") if self.status >= 400 else ""
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the registry asks to wait, in whichever notation, or None."""
+        """Seconds that the server asks to wait, in whichever notation, or None."""
         return parse_retry_after(
-            self.headers.get("retry-after"), date=self.headers.get("date"), words=self._words, now=time.time()
+            self.headers.get("retry-after"), date=self.headers.get("date"), words=self.words, now=time.time()
         )
-
-    @property
-    def _words(self) -> str:
-        return self.body[:_WORDS].decode("utf-8", "replace") if self.status >= 400 else ""
-
-
-_RATE_LIMIT = re.compile(r"rate.?limit|too many requests|TOOMANYREQUESTS", re.IGNORECASE)
-
-
-def is_rate_limit(status: int, words: str) -> bool:
-    """Whether an answer asks for fewer requests: 429, or a 403 that says so in words (GHCR's secondary limit)."""
-    return status == 429 or (status == 403 and _RATE_LIMIT.search(words) is not None)
 
 
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from .._http.answer import is_rate_limit
 from .._http.redact import printable, redact, without_query
 from ..errors import (
     AuthenticationError,
@@ -27,7 +25,8 @@ from .limits import parse_size_limit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NO_HEADERS: Final[Mapping[str, str]] = {}
+    from .._http.answer import Answer
+
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 
 
@@ -68,6 +67,14 @@ _HINTS: Final[dict[type[RegistryError], str]] = {
 }
 
 
+_RATE_LIMIT: Final = re.compile(r"rate.?limit|too many requests|TOOMANYREQUESTS", re.IGNORECASE)
+
+
+def is_rate_limit(status: int, words: str) -> bool:
+    """Whether an answer asks for fewer requests: 429, or a 403 that says so in words (GHCR's secondary limit)."""
+    return status == 429 or (status == 403 and _RATE_LIMIT.search(words) is not None)
+
+
 def is_html(headers: Mapping[str, str]) -> bool:
     """Whether an answer is a web page: a proxy's or a portal's, not a registry's."""
     return "html" in headers.get("content-type", "").lower()
@@ -84,50 +91,98 @@ def _is_denied(headers: Mapping[str, str]) -> bool:
     return any(challenge.parameters.get("error") == "insufficient_scope" for challenge in challenges)
 
 
+class Asker(Protocol):
+    """Who asked: what is known of the login, and what must not be shown of it."""
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether no login was used, so that a token that allows too little means that one is needed."""
+        ...
+
+    @property
+    def login_hint(self) -> str | None:
+        """What to do about a refused login, where more is known than the answer tells."""
+        ...
+
+    def conceal(self, text: str) -> str:
+        """``text`` without the login and its tokens."""
+        ...
+
+
+class Nobody:
+    """Asks without a login."""
+
+    anonymous = False
+    login_hint = None
+
+    def conceal(self, text: str) -> str:
+        """``text`` as it is: there is nothing to conceal."""
+        return text
+
+
+_NOBODY: Final = Nobody()
+
+
 def error_for(
-    method: str,
-    url: str,
-    status: int,
-    body: bytes,
-    *,
-    headers: Mapping[str, str] = _NO_HEADERS,
-    anonymous: bool = False,
+    answer: Answer, asker: Asker = _NOBODY, *, cls: type[RegistryError] | None = None, hint: str | None = None
 ) -> RegistryError:
     """The typed error for an answer that said no: by its (code, status), not by its status alone.
 
-    ``anonymous``: no login was used, so a token that allows too little asks for one.
+    Args:
+        answer: the answer.
+        asker: whose login is concealed.
+        cls: the class, where more is known than the answer tells.
+        hint: likewise.
     """
-    failure = parse_failure(body)
+    request, status = answer.request, answer.status
+    failure = parse_failure(answer.body)
     limit = parse_size_limit(failure.detail) if status in {413, 416} else None
-    failure = replace(failure, detail=without_query(failure.detail, url))
-    cls = next((_BY_CODE[code] for code in failure.codes if code in _BY_CODE), None)
-    cls = cls or _BY_STATUS.get(status)
-    if status == 401 and not anonymous and _is_denied(headers):
-        cls = AuthorizationError
-    elif is_rate_limit(status, failure.detail):
-        cls = RateLimitedError
-    elif status == 413 or (status == 416 and limit is not None):  # 416: GHCR, of a chunk
-        cls = BlobTooLargeError
-    if cls is None and (status < 400 or is_html(headers)):
-        cls = UnexpectedResponseError
-    elif cls is None and method == "PUT" and "/manifests/" in url and status < 500:
-        cls = ManifestRejectedError  # docker-registry says DIGEST_INVALID of children that are named by sha512
-    cls = cls or RegistryError
-    hint = _HINTS.get(cls)
-    if 300 <= status < 400 and "location" in headers:
-        hint = f"it redirects to {redact(headers['location'])}, and redirects are not followed"
-    shown = redact(url)
-    words = f": {failure.detail}" if failure.detail else ""
-    error = cls(
-        f"{method} {shown} was answered {status}{words}",
-        hint=hint,
+    detail = asker.conceal(without_query(failure.detail, request.url))
+    cls = cls or _class_of(answer, failure.codes, detail, limit=limit, anonymous=asker.anonymous)
+    words = f": {detail}" if detail else ""
+    return cls(
+        asker.conceal(f"{request} was answered {status}{words}"),
+        hint=hint or _hint_for(cls, answer, asker),
         status=status,
-        codes=failure.codes,
-        detail=failure.detail,
+        codes=tuple(asker.conceal(code) for code in failure.codes),
+        detail=detail,
         digests=failure.digests,
-        method=method,
-        url=shown,
+        retry_after=answer.retry_after,
+        renewable=answer.renewable,
+        limit=limit,
+        **request.facts(),
     )
-    if isinstance(error, BlobTooLargeError):
-        error.limit = limit
-    return error
+
+
+def _class_of(
+    answer: Answer, codes: tuple[str, ...], detail: str, *, limit: int | None, anonymous: bool
+) -> type[RegistryError]:
+    status = answer.status
+    if status == 401 and not anonymous and _is_denied(answer.headers):
+        return AuthorizationError
+    if is_rate_limit(status, detail):
+        return RateLimitedError
+    if status == 413 or (status == 416 and limit is not None):  # 416: GHCR, of a chunk
+        return BlobTooLargeError
+    by_code = (_BY_CODE[code] for code in codes if code in _BY_CODE)
+    return next(by_code, None) or _BY_STATUS.get(status) or _class_of_unknown(answer)
+
+
+def _class_of_unknown(answer: Answer) -> type[RegistryError]:
+    request, status = answer.request, answer.status
+    if status < 400 or is_html(answer.headers):
+        return UnexpectedResponseError
+    if request.method == "PUT" and "/manifests/" in request.url and status < 500:
+        return ManifestRejectedError  # docker-registry says DIGEST_INVALID of children that are named by sha512
+    return RegistryError
+
+
+def _hint_for(cls: type[RegistryError], answer: Answer, asker: Asker) -> str | None:
+    if 300 <= answer.status < 400 and "location" in answer.headers:
+        return f"it redirects to {redact(answer.headers['location'])}, and redirects are not followed"
+    if issubclass(cls, AuthenticationError | AuthorizationError) and asker.login_hint:
+        return asker.login_hint
+    hint = _HINTS.get(cls)
+    if cls is RateLimitedError and answer.retry_after:
+        return f"{hint}; the registry asks to wait {answer.retry_after:g} s"
+    return hint

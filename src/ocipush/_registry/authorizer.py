@@ -1,4 +1,7 @@
-"""Challenge to token: Basic logins and Bearer tokens for one origin, fetched once for all workers, renewed before they end. It gives a header value and never re-sends a request."""
+"""From a challenge to an Authorization header, for one origin: Basic logins and Bearer tokens.
+
+A token is fetched once for all workers, and renewed before it ends. No request is sent again here.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,11 @@ from urllib.parse import urlencode, urlunsplit
 import anyio
 
 from .._http.redact import conceal, redact
+from .._http.request import Request
 from .._http.urls import split_url
 from .._oci.reference import is_loopback
 from ..errors import (
     AuthenticationError,
-    AuthorizationError,
-    RegistryError,
     UnexpectedResponseError,
     UnsafeLocationError,
 )
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from .._credentials.base import Login
     from .._http.answer import Answer
 
-    Fetch = Callable[[str, str, dict[str, str], bytes], Awaitable[Answer]]
+    Fetch = Callable[[Request], Awaitable[Answer]]
 
 
 _CLIENT_ID: Final = "ocipush"
@@ -84,7 +86,7 @@ class Authorizer:
         """The Authorization value for a request that needs ``scope``; None while nothing was asked for.
 
         ``scope`` may be several, parted by spaces, as the token specification writes them.
-        ``fetch`` sends a request (method, URL, headers, body) to the token service.
+        ``fetch`` sends a request to the token service.
 
         Raises:
             AuthenticationError: the token service does not know the login.
@@ -139,17 +141,19 @@ class Authorizer:
             slot.header, slot.renew_at = None, float("-inf")
         return True
 
-    def explain(self, error: RegistryError) -> RegistryError:
-        """Say of an error whether there was a login at all, and take out of it what the registry should not have echoed."""
-        if isinstance(error, AuthenticationError | AuthorizationError):
-            if self.login is None:
-                error.hint = "no login was found for this registry: `ocipush image login REGISTRY` saves one"
-            elif self.login.identity_token and self._challenge and self._challenge.scheme == "basic":
-                error.hint = "this registry takes a user name and a password, and the login is an identity token"
-        error.args = tuple(self.conceal(str(one)) for one in error.args)
-        error.detail = self.conceal(error.detail)
-        error.codes = tuple(self.conceal(one) for one in error.codes)
-        return error
+    @property
+    def anonymous(self) -> bool:
+        """Whether there is no login for this origin."""
+        return self.login is None
+
+    @property
+    def login_hint(self) -> str | None:
+        """What to do about a refused login, where more is known than the answer tells."""
+        if self.login is None:
+            return "no login was found for this registry: `ocipush image login REGISTRY` saves one"
+        if self.login.identity_token and self._challenge and self._challenge.scheme == "basic":
+            return "this registry takes a user name and a password, and the login is an identity token"
+        return None
 
     def conceal(self, text: str) -> str:
         """``text`` without the login and its tokens: a registry may say back what it was sent."""
@@ -171,26 +175,19 @@ class Authorizer:
     async def _new_grant(self, service: _Service, scope: str, fetch: Fetch) -> Grant:
         answer = await self._ask(_Service(self._checked(service.realm), service.name), scope, fetch)
         if answer.status != 200:
-            error = error_for(answer.method, answer.url, answer.status, answer.body, headers=answer.headers)
-            if answer.method == "POST" and answer.status == 400:  # RFC 6749, 5.2: an invalid grant
-                error = AuthenticationError(
-                    error.message,
-                    hint="log in anew: the token service does not take this login, or no more",
-                    status=error.status,
-                    codes=error.codes,
-                    detail=error.detail,
-                    method=error.method,
-                    url=error.url,
+            if answer.request.method == "POST" and answer.status == 400:  # RFC 6749, 5.2: an invalid grant
+                hint = (
+                    self.login_hint or "log in again: the token service does not accept this login, or no longer does"
                 )
-            raise self.explain(error)
+                raise error_for(answer, self, cls=AuthenticationError, hint=hint)
+            raise error_for(answer, self)
         grant = parse_grant(answer.body)
         if grant is None:
             raise UnexpectedResponseError(
-                f"the token service {redact(answer.url)} gave no token",
-                hint="is it one? Something between may be answering for it",
+                f"the token service {redact(answer.request.url)} gave no token",
+                hint="is it one? A proxy or a portal may be answering for it",
                 status=200,
-                method=answer.method,
-                url=redact(answer.url),
+                **answer.request.facts(),
             )
         if grant.refresh_token is not None:
             self._refresh = (service, grant.refresh_token)
@@ -241,10 +238,11 @@ async def _get(service: _Service, scope: str, fetch: Fetch, headers: dict[str, s
         query.append(("service", service.name))
     joint = "&" if "?" in service.realm else "?"
     url = f"{service.realm}{joint}{urlencode(query)}" if query else service.realm
-    return await fetch("GET", url, headers, b"")
+    return await fetch(Request(method="GET", url=url, headers=headers))
 
 
 async def _post(service: _Service, scope: str, fetch: Fetch, **grant: str) -> Answer:
     fields = {**grant, "client_id": _CLIENT_ID, "service": service.name or "", "scope": scope}
     body = urlencode({name: value for name, value in fields.items() if value}).encode()
-    return await fetch("POST", service.realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    return await fetch(Request(method="POST", url=service.realm, headers=headers, body=body))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from .limits import Limits
+
+_PROBES: Final = 2  # blobs in a row whose probe failed, after which the registry is not probed any more
 
 
 @dataclass(slots=True)
@@ -14,9 +17,16 @@ class Capabilities:
     Attributes:
         mounts_itself: a mount from the repository itself was answered 201 for a blob that was there.
         refused_mounts: (repository, from) for which a mount was refused.
+        failed_probes: blobs in a row that could not be asked for.
         limits: of request bodies.
     """
 
     mounts_itself: bool = False
     refused_mounts: set[tuple[str, str]] = field(default_factory=set)
+    failed_probes: int = 0
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def probes(self) -> bool:
+        """Whether asking for a blob is worth a request."""
+        return self.failed_probes < _PROBES

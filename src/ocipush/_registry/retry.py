@@ -1,12 +1,20 @@
-"""From an attempt and a failure decide whether and when to try again; read Retry-After."""
+"""Whether and when to try again: the one mechanism for first contacts, requests and blobs."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+import anyio
+
+from .._http.request import Effort
 from ..errors import ConnectFailedError, TLSVerificationError, TransportError, UnsafeLocationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    OnRetry = Callable[[str, str, int, float], None]
 
 RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -57,3 +65,39 @@ def may_pass(failure: TransportError) -> bool:
     if isinstance(failure, ConnectFailedError):
         return failure.temporary
     return not isinstance(failure, TLSVerificationError | UnsafeLocationError)
+
+
+class Attempts:
+    """Attempts at one thing: a first contact, a request, or a blob. Counts them, and waits between them.
+
+    Args:
+        policy: how many, and how long to wait.
+        what: names the thing for people; shown only when it is tried again.
+        on_retry: told (what, why, which attempt, seconds) before each wait.
+        whole: the effort that this is a part of.
+
+    Attributes:
+        effort: what the attempts have taken so far; errors are made with it.
+    """
+
+    def __init__(self, policy: RetryPolicy, what: object, on_retry: OnRetry, *, whole: Effort | None = None) -> None:
+        self._policy = policy
+        self._what = what
+        self._on_retry = on_retry
+        self._failures = 0  # since the last progress
+        self.effort = Effort(whole)
+
+    def delay(self, *, retry_after: float | None = None) -> float | None:
+        """Count a failure. Seconds to wait before the next attempt; None: this was the last one."""
+        self._failures += 1
+        return self._policy.delay(self._failures, retry_after=retry_after)
+
+    def progressed(self) -> None:
+        """Count failures from zero again."""
+        self._failures = 0
+
+    async def wait(self, reason: str, delay: float) -> None:
+        """Say why, and wait for the next attempt."""
+        self._on_retry(str(self._what), reason, self.effort.attempts + 1, delay)
+        await anyio.sleep(delay)
+        self.effort.attempts += 1

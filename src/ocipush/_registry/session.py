@@ -1,13 +1,61 @@
-"""Sans-IO upload session: what is stored, what is sent next, and where to go on after a break."""
+"""How a blob gets into a repository, without I/O: the states of an upload, and its session.
+
+The state machine is drawn in docs/uploads.md; the requests that each state makes are in ``_push.upload``.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from .limits import Limits
+
+
+class State(Enum):
+    """What is done next for a blob."""
+
+    PROBING = "probing"  # ask whether the registry has it
+    OPENING = "opening"  # open an upload session, or have the blob mounted
+    SENDING = "sending"  # send the next part of it
+    CHECKING = "checking"  # a part may have arrived, or all of it: ask for the blob
+    RESUMING = "resuming"  # ask how much of the session is stored
+    DONE = "done"
+
+
+class Event(Enum):
+    """What came of it."""
+
+    FOUND = "found"  # the registry has the blob
+    ABSENT = "absent"  # it does not, or its answer is unclear
+    MOUNTED = "mounted"  # the registry has linked the blob
+    OPENED = "opened"  # there is an upload session
+    STORED = "stored"  # the registry has stored a part
+    COMMITTED = "committed"  # the registry has stored the blob
+    BROKEN = "broken"  # no answer, or one that may change: nobody knows what arrived
+    LOST = "lost"  # there is no session to go on with
+    REFUSED = "refused"  # the registry wants the blob in another form, or received it damaged
+
+
+TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
+    (State.PROBING, Event.FOUND): State.DONE,
+    (State.PROBING, Event.ABSENT): State.OPENING,
+    (State.OPENING, Event.FOUND): State.DONE,
+    (State.OPENING, Event.MOUNTED): State.DONE,
+    (State.OPENING, Event.OPENED): State.SENDING,
+    (State.OPENING, Event.LOST): State.CHECKING,
+    (State.SENDING, Event.STORED): State.SENDING,
+    (State.SENDING, Event.COMMITTED): State.DONE,
+    (State.SENDING, Event.BROKEN): State.CHECKING,
+    (State.SENDING, Event.LOST): State.CHECKING,
+    (State.SENDING, Event.REFUSED): State.CHECKING,
+    (State.CHECKING, Event.FOUND): State.DONE,
+    (State.CHECKING, Event.ABSENT): State.RESUMING,
+    (State.RESUMING, Event.STORED): State.SENDING,
+    (State.RESUMING, Event.LOST): State.OPENING,
+}
 
 _RANGE: Final = re.compile(r"(?:bytes[= ])?0-(-?[0-9]{1,19})")
 
@@ -53,7 +101,7 @@ class Session:
     Attributes:
         offset: where the next request begins.
         reach: where the requests made so far end. What was seen to go out can be a little less than what arrived.
-        gone: the registry knows it no more.
+        gone: the registry has said that it no longer exists.
     """
 
     def __init__(

@@ -18,4 +18,8 @@ class BlobFile:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the file."""
         os.close(self.descriptor)
