@@ -21,11 +21,13 @@ def _null_as_empty(value: object) -> object:
 
 
 def _check_texts(value: object) -> object:
-    """Refuse the first value that is not a string: dictionaries have no FailFast."""
+    """Refuse the first item that is not made of strings, because FailFast is for lists alone."""
     if isinstance(value, dict):
         for key, text in value.items():
-            if not (is_text(key) and is_text(text)):
-                raise ValueError(f"{shown(key)} is not a string with a string as its value")
+            if not is_text(key):
+                raise ValueError(f"the key {shown(key)} is not a string")
+            if not is_text(text):
+                raise ValueError(f"the value of {shown(key)} is not a string")
     return value
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_NESTING: Final = 100  # levels of objects and lists in each other
 MAX_VALUES: Final = 200_000  # values in one document; 4 MiB of the shortest descriptors hold 140,000
 MAX_DIGITS: Final = 600  # of an integer; Python's own limit cannot be set below 640
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _SHOWN: Final = 80  # characters of a name that an error shows
 # The next bracket, brace or comma outside of strings. Possessive, so it never backtracks; at most 1,000 steps at once, so
 # that other threads get their turn.
@@ -100,10 +101,9 @@ def validate(model: type[Model], value: object) -> Model:
     raise ValueError(problem)
 
 
-def shown(value: object) -> str:
-    """A value that was read, as an error shows it: quoted, in ASCII, and short."""
-    text = value if isinstance(value, str) else str(value)
-    return ascii(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!a}…"
+def shown(text: str) -> str:
+    """A text that was read, as an error shows it: quoted, in ASCII, and short."""
+    return f"{text[:_SHOWN]!a}{'…' if len(text) > _SHOWN else ''}"
 
 
 def is_text(value: object) -> bool:
@@ -159,7 +159,8 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) if isinstance(part, int) else shown(part)[1:-1] for part in first["loc"])
+    parts = (str(part) for part in first["loc"])
+    place = ".".join(part if _PLAIN_KEY.fullmatch(part) else shown(part) for part in parts)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "too_long" and (context := first.get("ctx")):
         message = f"more than {context['max_length']:,} items"
