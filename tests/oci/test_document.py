@@ -123,7 +123,7 @@ def test_list_that_is_null_or_left_out_is_empty(raw: bytes, index: bool) -> None
         (document(config={**CONFIG, "size": True}), "config.size: Input should be a valid integer"),
         (document(config={**CONFIG, "size": 1.0}), "config.size: Input should be a valid integer"),
         (document(config={**CONFIG, "mediaType": None}), "config.mediaType: Input should be a valid string"),
-        (document(config={**CONFIG, "platform": {"os.features": "win32k"}}), "config.platform.os.features: Input should be a valid tuple"),
+        (document(config={**CONFIG, "platform": {"os.features": "win32k"}}), "config.platform.os.features: Input should be a list"),
         (document(config=CONFIG, annotations={"a": 1}), "annotations: the value of 'a' is not a string"),
         (document(config=CONFIG, annotations={"a": "\ud800"}), "annotations: the value of 'a' is not a string"),
         (document(config=CONFIG, layers=[LAYER] * (MAX_DESCRIPTORS + 1)), "layers: more than 20,000 items"),
@@ -205,7 +205,7 @@ def test_values_are_frozen_comparable_and_hashable(value: Platform | Descriptor)
         setattr(value, "os", "linux")  # noqa: B010
     same = pickle.loads(pickle.dumps(value))
     assert same == value
-    assert {value, same} == {value}
+    assert hash(same) == hash(value)
 
 
 def test_fields_are_read_by_their_names_in_json_alone() -> None:

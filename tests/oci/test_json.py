@@ -173,7 +173,7 @@ class Box(BaseModel):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ([], "Input should be a valid dictionary or instance of Box"),
+        ([], "Input should be an object"),
         ({}, "items: Field required"),
         ({"items": [{"itemSize": 1}, {}, {}]}, "items.1.itemSize: Field required"),
         ({"items": [{"itemSize": 1}] * 1000}, "items: more than 3 items"),

@@ -236,7 +236,7 @@ def test_store_names_what_is_near_what_is_broken_and_what_is_ambiguous(tmp_path:
     [
         ("{", "not JSON, at line 1"),
         ("[]", "not a JSON object"),
-        ('{"registries": []}', "registries: Input should be a valid dictionary"),
+        ('{"registries": []}', "registries: Input should be an object"),
         ('{"registries": {"h": 1}}', "entry of h"),
         ('{"registries": {}, "registries": {}}', "duplicate key"),
     ],

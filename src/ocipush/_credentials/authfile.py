@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from .._oci.json import JSONError, is_text, read_json_object, validate
 from .._oci.reference import strip_white_space
@@ -25,11 +25,20 @@ DEFAULT_AUTHFILE: Final = "/var/lib/ar/auth.json"
 MAX_AUTHFILE: Final = 4 * 1024 * 1024  # bytes
 
 
+def _check_text(text: str) -> str:
+    if not is_text(text):
+        raise ValueError("not text that UTF-8 can encode")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_check_text)]
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    username: str = ""
-    password: str = Field(default="", repr=False)
+    username: _Text = ""
+    password: _Text = Field(default="", repr=False)
 
 
 class _AuthFile(BaseModel):

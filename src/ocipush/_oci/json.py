@@ -1,7 +1,7 @@
 """Read JSON strictly and within limits, and check it against a pydantic model. Every JSON boundary uses this module.
 
-``json.loads`` holds the interpreter's lock while it scans, and a short value takes forty times its bytes in memory. So
-values and nesting are counted first. What is left takes tens of milliseconds and megabytes.
+``json.loads`` holds the interpreter's lock while it scans, and a short value can take forty times its bytes in memory. So
+values and levels are counted first. What is left takes tens of milliseconds and megabytes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=BaseModel)
 
 MAX_NESTING: Final = 100  # levels of objects and lists in each other
-MAX_VALUES: Final = 200_000  # values in one document; 4 MiB of the shortest descriptors hold 140,000
+MAX_VALUES: Final = 200_000  # values in one document; 4 MiB of the shortest descriptors hold 134,000
 MAX_DIGITS: Final = 600  # of an integer; Python's own limit cannot be set below 640
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,80}")
+# Messages of pydantic that speak of Python, in the words of JSON.
+_IN_JSON: Final = {
+    "model_type": "Input should be an object",
+    "dict_type": "Input should be an object",
+    "tuple_type": "Input should be a list",
+}
 _SHOWN: Final = 80  # characters of a name that an error shows
 # The next bracket, brace or comma outside of strings. Possessive, so it never backtracks; at most 1,000 steps at once, so
 # that other threads get their turn.
@@ -30,7 +36,7 @@ _MARK: Final = re.compile(rb'(?:[^][{},"]++|"(?:[^"\\]++|\\.)*+"?+){0,1000}+([][
 
 
 class JSONError(ValueError):
-    """Bytes that are not one strict JSON object. Its text continues a sentence that begins with their name.
+    """Bytes are not one strict JSON object. The text completes a sentence: "index.json is not UTF-8".
 
     Attributes:
         problem: the text without anything that was read.
@@ -161,7 +167,7 @@ def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     parts = (str(part) for part in first["loc"])
     place = ".".join(part if _PLAIN_KEY.fullmatch(part) else shown(part) for part in parts)
-    message = first["msg"].removeprefix("Value error, ")
+    message = _IN_JSON.get(first["type"], first["msg"]).removeprefix("Value error, ")
     if first["type"] == "too_long" and (context := first.get("ctx")):
         message = f"more than {context['max_length']:,} items"
     return f"{place}: {message}" if place else message
