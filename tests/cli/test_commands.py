@@ -432,6 +432,16 @@ def test_version_loads_neither_httpx_nor_pydantic_nor_asyncio() -> None:
     assert done.stdout == f"ocipush {ocipush.__version__}\n0 set()\n"
 
 
+@pytest.mark.parametrize("words", ["--help", "image push --help", "login --help"])
+def test_help_loads_neither_httpx_nor_pydantic(words: str) -> None:
+    code = (
+        f"import sys, ocipush.__main__ as m; sys.argv = ['ocipush', *{words.split()}]\n"
+        "try: m.main()\n"
+        "except SystemExit as e: print(e.code, {'httpx', 'pydantic', 'pydantic_core', 'asyncio'} & set(sys.modules))"
+    )
+    assert python(code).stdout.endswith("\n0 set()\n")
+
+
 def test_command_that_draws_no_bar_loads_no_drawing_libraries() -> None:
     """httpx would bring them in, for a command line of its own."""
     done = python(

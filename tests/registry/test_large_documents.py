@@ -14,6 +14,7 @@ from tests.oci.hostile import DOCUMENTS
 
 import ocipush
 from ocipush._oci.digest import Digest
+from ocipush._oci.document import parse_document
 from ocipush._registry import repository
 
 if TYPE_CHECKING:
@@ -27,11 +28,10 @@ TARGET = "registry.example/team/app:1"
 def parsed_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The sizes of the documents that the registry gave, and the threads that parsed them."""
     seen: list[tuple[int, int]] = []
-    real = repository.parse_document
 
     def parse(raw: bytes, **options: Any) -> Any:
         seen.append((len(raw), threading.get_ident()))
-        return real(raw, **options)
+        return parse_document(raw, **options)
 
     monkeypatch.setattr(repository, "parse_document", parse)
     return seen
