@@ -15,7 +15,7 @@ from pydantic import BaseModel, FailFast, Field
 from tests.oci.hostile import DOCUMENTS, SIZE
 
 from ocipush._oci.document import parse_document
-from ocipush._oci.json import MAX_NESTING, MAX_VALUES, JSONError, is_text, read_json_object, shown, validate
+from ocipush._oci.json import MAX_NESTING, MAX_VALUES, JSONError, is_text, quoted, read_json_object, validate
 from ocipush.errors import InvalidLayoutError
 
 VALUES = st.recursive(
@@ -194,9 +194,9 @@ def test_value_that_fits_becomes_the_model() -> None:
 
 
 def test_what_is_shown_is_quoted_in_ascii_and_short() -> None:
-    assert shown("a\u202e\n") == r"'a\u202e\n'"
-    assert shown("it's") == '"it\'s"'
-    assert len(shown("\U0001f600" * 10**6)) < 1000
+    assert quoted("a\u202e\n") == r"'a\u202e\n'"
+    assert quoted("it's") == '"it\'s"'
+    assert len(quoted("\U0001f600" * 10**6)) < 1000
 
 
 def test_half_of_a_surrogate_pair_is_no_text() -> None:

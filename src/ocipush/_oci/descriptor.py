@@ -9,7 +9,7 @@ from typing import Annotated, Final, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from .digest import Digest
-from .json import is_text, shown
+from .json import is_text, quoted
 from .media_types import _DROPPED, FOREIGN_LAYERS, IMAGE_INDEXES, IMAGE_MANIFESTS
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
@@ -25,9 +25,9 @@ def _check_texts(value: object) -> object:
     if isinstance(value, dict):
         for key, text in value.items():
             if not is_text(key):
-                raise ValueError(f"the key {shown(key)} is not a string")
+                raise ValueError(f"the key {quoted(key)} is not a string")
             if not is_text(text):
-                raise ValueError(f"the value of {shown(key)} is not a string")
+                raise ValueError(f"the value of {quoted(key)} is not a string")
     return value
 
 

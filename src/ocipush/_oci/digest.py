@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .json import shown
+from .json import quoted
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -29,7 +29,7 @@ class Digest(str):
         """Check ``text``; raises ValueError if it is not a digest of a known algorithm."""
         if not _DIGEST.fullmatch(text):
             raise ValueError(
-                f"{shown(text)} is not a digest (sha256: and 64, or sha512: and 128 lower-case hexadecimal digits)"
+                f"{quoted(text)} is not a digest (sha256: and 64, or sha512: and 128 lower-case hexadecimal digits)"
             )
         return cls(text)
 

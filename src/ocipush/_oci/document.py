@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InvalidLayoutError
 from .descriptor import Annotations, Descriptor, Items
-from .json import parse_json_object, shown, validate
+from .json import parse_json_object, quoted, validate
 from .media_types import _DROPPED, IMAGE_INDEXES, IMAGE_MANIFESTS
 
 MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024  # distribution-spec: registries take manifests of at least 4 MiB
@@ -112,7 +112,7 @@ def _check_media_type(value: dict[str, Any], media_type: str, *, where: str, is_
         raise InvalidLayoutError(f"{where} has a mediaType that is not a string", path=where)
     if own and media_type and own != media_type:
         raise InvalidLayoutError(
-            f"{where} has the media type {shown(own)}, but its descriptor says {shown(media_type)}", path=where
+            f"{where} has the media type {quoted(own)}, but its descriptor says {quoted(media_type)}", path=where
         )
     known = own or media_type
     if known in _DROPPED:

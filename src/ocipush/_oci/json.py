@@ -107,7 +107,7 @@ def validate(model: type[Model], value: object) -> Model:
     raise ValueError(problem)
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """A text that was read, as an error shows it: quoted, in ASCII, and short."""
     return f"{text[:_SHOWN]!a}{'…' if len(text) > _SHOWN else ''}"
 
@@ -158,7 +158,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise JSONError("has a duplicate key", shown(key))
+                raise JSONError("has a duplicate key", quoted(key))
             seen.add(key)
     return value
 
@@ -166,7 +166,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     parts = (str(part) for part in first["loc"])
-    place = ".".join(part if _PLAIN_KEY.fullmatch(part) else shown(part) for part in parts)
+    place = ".".join(part if _PLAIN_KEY.fullmatch(part) else quoted(part) for part in parts)
     message = _IN_JSON.get(first["type"], first["msg"]).removeprefix("Value error, ")
     if first["type"] == "too_long" and (context := first.get("ctx")):
         message = f"more than {context['max_length']:,} items"
