@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
+import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -121,15 +122,16 @@ def _update(authfile: str | os.PathLike[str] | None, change: Callable[[dict[str,
     try:
         path = path.resolve()  # a symlinked file stays a link
         _make_private(path.parent)
-        with _locked(path):
+        with _locked(path) as locked:
             document = _load(path)
             registries = _registries(document, path)
             changed = change(registries)
             if changed:
                 document = {**document, "registries": registries}
-                _replace(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+                text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+                _replace(path, _check_text(text), locked=locked)
             return changed
-    # RuntimeError: a loop of symbolic links. ValueError: an unknown key holds 1e999, or half of a surrogate pair.
+    # RuntimeError: a loop of symbolic links. ValueError: an unknown key contains 1e999, or half of a surrogate pair.
     except (OSError, RuntimeError, ValueError) as exc:
         raise CredentialError(f"{path} cannot be written: {exc}", source=str(path)) from exc
 
@@ -142,20 +144,35 @@ def _make_private(directory: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Generator[None]:
-    """Lock a file beside ``path``: a rename would defeat a lock on the file itself."""
+def _locked(path: Path) -> Generator[bool]:
+    """Lock a file beside ``path``, because a rename would defeat a lock on the file itself. Yields whether it is locked."""
     with open(path.with_name(path.name + ".lock"), "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield _flock(lock)
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a new file and put it in the place of ``path``. One that a crash left is taken away first: it holds logins."""
-    new = path.with_name(path.name + ".new")
+def _flock(file: TextIO) -> bool:
+    """Wait for the lock on an open file. False if the system has no such locks, as on Windows."""
+    if sys.platform == "win32":
+        return False
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return True
+
+
+def _replace(path: Path, text: str, *, locked: bool) -> None:
+    """Write a new file and replace ``path`` by it. One that a crash left is removed first, because it contains logins.
+
+    Without a lock, other writers may be active. Each uses a name of its own, and the last one wins.
+    """
+    new = path.with_name(path.name + (".new" if locked else f".{os.getpid()}-{threading.get_ident()}.new"))
     new.unlink(missing_ok=True)
     try:
         with open(new, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            os.fchmod(file.fileno(), 0o600)  # whatever the umask
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), 0o600)  # whatever the umask is
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -163,7 +180,7 @@ def _replace(path: Path, text: str) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    with suppress(OSError):  # some file systems cannot; the login is saved all the same
+    with suppress(OSError):  # not every file system supports it, and the login is saved anyway
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)

@@ -1,4 +1,4 @@
-"""An HTTP answer, and what it says about waiting."""
+"""An HTTP answer, and how long it asks to wait."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Answer:
     Attributes:
         request: what it answers.
         headers: their names in lower case; repeated ones are joined by commas.
-        renewable: of a 401, whether another token can be had.
-        latency: seconds from a request that was sent at once to its answer, where our own transport sent it.
+        renewable: whether a 401 can be answered with another token.
+        latency: seconds from the last byte of the request to the answer, if it is known.
     """
 
     request: Request
@@ -36,12 +36,12 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """The first words of the body of a refusal, where a rate limit may be told; empty for an answer that says yes."""
+        """The beginning of the body of a refusal, which can mention a rate limit; empty if the request succeeded."""
         return self.body[:_WORDS].decode("utf-8", "replace") if self.status >= 400 else ""
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the server asks to wait, in whichever notation, or None."""
+        """Seconds that the server asks to wait, or None."""
         return parse_retry_after(
             self.headers.get("retry-after"), date=self.headers.get("date"), words=self.words, now=time.time()
         )
@@ -53,13 +53,13 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_retry_after(value: str | None, *, date: str | None = None, words: str = "", now: float) -> float | None:
-    """Seconds that a registry asks to wait; None when it does not say.
+    """Seconds that a server asks to wait, or None.
 
     Args:
         value: the Retry-After header: seconds, or a date (RFC 9110, 10.2.3).
-        date: the Date header. The date above is read by the server's own clock, where it tells.
-        words: the answer's own words; GHCR says ``retry-after: 10.3ms`` there.
-        now: the wall clock in seconds since the epoch, for a server that tells no Date.
+        date: the Date header, the server's own clock for a date in Retry-After.
+        words: the beginning of the body, where GHCR writes ``retry-after: 10.3ms``.
+        now: the wall clock in seconds since the epoch, for a server that sends no Date.
     """
     value = (value or "").strip()
     if _SECONDS.fullmatch(value):

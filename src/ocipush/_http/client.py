@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("ocipush")
 MAX_ANSWER: Final = 4 * 1024 * 1024
 MAX_ERROR: Final = 64 * 1024
-_STEP: Final = 16 * 1024  # bytes of a body that must go within the stall time-out: fewer is a standstill
-# An URL whose target goes out as it is, shorter than what httpx takes for one.
+_STEP: Final = 16 * 1024  # bytes of a body that must be accepted within the stall timeout
+# A URL whose target is sent as it is, shorter than the limit of httpx.
 _URL: Final = re.compile(r"(https?://[^/?#]*)(/[\x21\x22\x24-\x7e]{0,60000})", re.IGNORECASE)
 
 
@@ -47,7 +47,7 @@ class Client:
         self._policy: AddressPolicy | None = None
 
     def guarded(self, policy: AddressPolicy) -> Self:
-        """The same client, on the same connections, for one registry: it goes elsewhere only where ``policy`` allows it."""
+        """The same client and connections for one registry: requests to other hosts need the permission of ``policy``."""
         client = copy.copy(self)
         client._policy = policy
         return client
@@ -77,7 +77,7 @@ class Client:
             try:
                 response = await self._transport.handle_async_request(prepared)
                 content = await _read(response)
-            except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # the last two come through httpx as they are
+            except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # httpx does not map the last two
                 raise failure_of(exc, request) from exc
             if policy is not None and own and (address := response.extensions.get("address")):
                 policy.note(address)
@@ -96,7 +96,7 @@ class Client:
         method, url, body = request.method, request.url, request.body
         try:
             split = _URL.fullmatch(url)
-            # Reading an upload's Location takes httpx longer than making and sending the request; ours needs the origin.
+            # httpx takes longer to parse an upload's Location than to send the request; our transport needs only the origin.
             parsed = httpx.URL(url) if split is None or self._whole_urls else _origin(split[1])
             host = parsed.netloc.decode("ascii")
         except (httpx.InvalidURL, ValueError) as exc:
@@ -106,7 +106,7 @@ class Client:
                 **request.facts(),
             ) from exc
         fields = {"Host": host, **self._headers, **request.headers}
-        if method in {"POST", "PUT", "PATCH"}:  # never Transfer-Encoding: chunked, which some registries refuse
+        if method in {"POST", "PUT", "PATCH"}:  # never chunked transfer encoding, which some registries refuse
             fields["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
         timeouts = {"connect": self.timeouts.connect, "read": None, "write": None, "pool": None}
         extensions: dict[str, Any] = {"timeout": timeouts, **({"target": split[2].encode("ascii")} if split else {})}
@@ -119,7 +119,7 @@ class Client:
         )
 
     def _watch(self, scope: anyio.CancelScope, body: bytes | FileBody, answer: float | None) -> None:
-        """Move the deadline of ``scope`` along with the bytes that go out; ``answer`` seconds follow the last one."""
+        """Move the deadline of ``scope`` as bytes are sent; after the last one, it is ``answer`` seconds."""
         stall, connect = self.timeouts.stall, self.timeouts.connect
 
         def allow(seconds: float | None) -> None:
@@ -160,7 +160,7 @@ def _fields(response: httpx.Response) -> dict[str, str]:
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """An answer's body. Raw: what is packed in spite of Accept-Encoding is not unpacked, a small answer could be gigabytes."""
+    """The body of an answer, not decompressed: a small compressed body could become gigabytes."""
     limit = MAX_ANSWER if response.status_code < 400 else MAX_ERROR
     if isinstance(response.stream, httpx.ByteStream):
         return b"".join(response.stream)[:limit]

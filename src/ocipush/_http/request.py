@@ -1,4 +1,4 @@
-"""A request, and what has been spent on the thing it is for."""
+"""A request, and what the job that it belongs to has cost so far."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Facts(TypedDict):
-    """What an error says about the request that failed, as keyword arguments of its class."""
+    """What an error says about its request, as keyword arguments of the error's class."""
 
     method: str
     url: str
@@ -27,11 +27,11 @@ class Facts(TypedDict):
 
 @dataclass(slots=True, eq=False)
 class Effort:
-    """What something has taken so far: a request, a blob, a first contact. Errors are made with it.
+    """What a job has cost so far: a request, a blob, or a first contact. Errors say it.
 
     Attributes:
-        whole: what this is a part of, such as the blob that a request is for.
-        attempts: the number of the attempt under way, from 1.
+        whole: the larger job that this is part of, such as the blob that a request is for.
+        attempts: the number of the current attempt, from 1.
         sent: bytes of a blob written to the network, over all attempts.
         started: when the first attempt began, on the event loop's clock.
     """
@@ -48,11 +48,11 @@ class Request:
 
     Attributes:
         method, url: as in the request line.
-        headers: besides those that every request has.
+        headers: in addition to those that every request has.
         body: sent with its Content-Length.
-        commits: bytes that the registry has to store before it can answer, of a request that sends a part of a blob; None:
-            the answer is not waited for longer than usual.
-        effort: what has been spent on the request, or on what it is part of; None: nothing yet.
+        commits: bytes of a blob that the registry has to store before it can answer, which takes longer; None for requests
+            that store nothing.
+        effort: what the request, or the job that it is part of, has cost so far; None: nothing yet.
     """
 
     method: str
@@ -66,7 +66,7 @@ class Request:
         return f"{self.method} {redact(self.url)}"
 
     def facts(self) -> Facts:
-        """What an error that ends this request now is made with; the tries are those of the whole where there is one."""
+        """What an error about this request says now. The counts are those of the whole job, if there is one."""
         effort, shown = self.effort, redact(self.url)
         if effort is None:
             return Facts(method=self.method, url=shown, attempts=1, sent=0, seconds=0.0)

@@ -1,6 +1,6 @@
-"""One blob's way into a repository: found there, mounted, or uploaded; resumed or restarted when that breaks.
+"""How one blob gets into a repository: it is found there, mounted or uploaded, and resumed or restarted when that breaks.
 
-The states and what follows what stand in ``_registry.session``, and are drawn in docs/uploads.md.
+The states and transitions are in ``_registry.session``; docs/uploads.md draws them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import anyio
 from .._events import BlobProgress, BlobStarted
 from .._http.body import FileBody
 from .._registry.endpoint import LARGE
-from .._registry.lessons import Lessons
+from .._registry.lessons import Lessons, Sent, may_be_stored
 from .._registry.retry import Attempts
 from .._registry.session import TRANSITIONS, Event, State
+from .._registry.statuses import Kind
 from .._sources.base import BlobFile
 from ..errors import BlobCorruptError, OcipushError, RegistryError, TransportError
 
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("ocipush")
 _PROGRESS_INTERVAL: Final = 0.1  # seconds between two BlobProgress events of a blob
 _CLEAN_UP: Final = 2.0  # seconds that a failed push may spend on closing an upload session
-_WORTH_RESUMING: Final = 128 * 1024  # bytes sent from which asking for a session's state is cheaper than a new session
-_PROGRESS: Final = 256 * 1024  # bytes that a blob must have moved on for its failures to be counted from zero
+_WORTH_RESUMING: Final = (
+    128 * 1024
+)  # bytes; if fewer were sent, a new session is cheaper than asking for the state of the old one
+_PROGRESS: Final = 256 * 1024  # bytes of progress after which failures are counted from zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class UploadSettings:
 
     Attributes:
         retry: how often a blob is tried.
-        chunk_size: bytes of a chunk; None: a blob goes whole, unless the registry accepts no such body.
+        chunk_size: bytes of a chunk; None: blobs are sent whole, unless the registry does not accept that.
         mount_from: a repository of the same registry that may hold the blobs.
         journal: keeps the sessions of large blobs.
     """
@@ -61,16 +64,16 @@ class Uploads:
     """The uploads of one push.
 
     Args:
-        endpoint: what is known of the registry.
-        repository: where the blobs go.
-        source: where they come from.
+        endpoint: the registry.
+        repository: the repository to push to.
+        source: where the blobs are read from.
         settings: how they are sent.
         push_id: for the events.
-        emit: takes events.
-        on_retry: told (what, why, which attempt, seconds) before each wait.
+        emit: receives events.
+        on_retry: called with (what, why, number of the next attempt, seconds) before each wait.
 
     Attributes:
-        sent: bytes of blobs written to the network, those sent again included.
+        sent: bytes of blobs written to the network, including those sent again.
     """
 
     def __init__(
@@ -95,11 +98,11 @@ class Uploads:
         self._started: set[str] = set()
 
     async def ensure(self, blob: Descriptor, *, force: bool = False) -> BlobOutcome:
-        """See that the repository holds ``blob``; ``force``: send it, whatever is known of it.
+        """Make sure that the repository holds ``blob``. ``force``: send it even if the registry claims to have it.
 
         Raises:
-            BlobCorruptError, BlobMissingError: the source is not, or no longer, what its descriptor says.
-            TransportError, RegistryError: as often as the retry policy allows.
+            BlobCorruptError, BlobMissingError: the blob in the source does not match its descriptor.
+            TransportError, RegistryError: the upload failed, after all attempts.
         """
         name = self.repository.name
         if not force and blob.digest in self.endpoint.known_blobs.get(name, ()):
@@ -115,15 +118,15 @@ class Uploads:
         return await self.endpoint.single_flight(name, blob.digest, send)
 
     def started(self, blob: Descriptor) -> None:
-        """Tell of the first byte of a blob, once."""
+        """Report that the first byte of a blob is about to be sent; once for each blob."""
         if blob.digest not in self._started:
             self._started.add(blob.digest)
             self.emit(BlobStarted(self.push_id, blob.digest, blob.size, blob.media_type))
 
     def mount_source(self, blob: Descriptor, *, is_harbor: bool) -> str | None:
-        """The repository to mount from in the POST that opens the session (docs/requests.md, "Blobs").
+        """The repository to mount from, in the POST that opens the session; None: ask by HEAD first.
 
-        None: ask by HEAD first.
+        (docs/requests.md, "Blobs")
         """
         itself, capabilities = self.repository.name, self.endpoint.capabilities
         if (other := self.endpoint.mount_source(itself, blob.digest)) is not None:
@@ -137,7 +140,7 @@ class Uploads:
 
 
 class _Upload:
-    """One blob under way."""
+    """The upload of one blob."""
 
     def __init__(self, uploads: Uploads, blob: Descriptor, *, force: bool, saved: SavedSession | None) -> None:
         self._uploads = uploads
@@ -150,13 +153,14 @@ class _Upload:
         self._lessons = Lessons(self._capabilities.limits, uploads.settings.chunk_size)
         self._session: Session | None = None
         self._step: Step | None = None
+        self._step_began = (0, 0.0)  # bytes sent before it, and when
         self._opened: BlobFile | bytes | None = None
         self._mount_from: str | None = None
-        self._reached = 0  # how far the blob had come when its failures were last counted from zero
+        self._reached = 0  # offset at which failures were last counted from zero
         self._outcome: BlobOutcome = "uploaded"
 
     async def run(self) -> BlobOutcome:
-        """Bring the blob into the repository, in as many attempts as the retry policy allows."""
+        """Get the blob into the repository."""
         try:
             state = await self._begin()
             while state is not State.DONE:
@@ -165,7 +169,7 @@ class _Upload:
         except BaseException as exc:
             session = self._session
             if session is not None and (self._saved is None or session.sent == 0):
-                await self._give_up()  # else it is left to another process
+                await self._give_up()  # otherwise it is left for another process
             if isinstance(exc, EOFError | OSError) and not isinstance(exc, OcipushError):
                 where = self._uploads.source.blob_path(self._blob)
                 raise BlobCorruptError(f"{where} failed while it was read: {exc}", path=where) from exc
@@ -208,7 +212,7 @@ class _Upload:
 
     async def _open(self) -> Event:
         itself, source = self._uploads.repository.name, self._mount_from
-        self._mount_from = None  # asked once
+        self._mount_from = None  # tried once
         self._session = await self._requests.start_upload(mount_from=source)
         if self._session is None:
             self._outcome = "exists" if source == itself else "mounted"
@@ -235,14 +239,19 @@ class _Upload:
             closes_empty=self._requests.is_harbor,
         )
         session.reach = max(session.reach, step.end)
+        self._step_began = self._attempts.effort.sent, anyio.current_time()
         await self._requests.send(session, step, self._body(session, step, self._opened))
         if not isinstance(self._opened, BlobFile) or step.end == step.start:
             self._progress(session, step)(step.end - step.start)
+        self._lessons.arrived(self._sent(step))
         if step.final:
-            self._lessons.committed()
             return Event.COMMITTED
         await self._note_progress(session, session.acknowledged)
         return Event.STORED
+
+    def _sent(self, step: Step) -> Sent:
+        before, began = self._step_began
+        return Sent(step, self._attempts.effort.sent - before, anyio.current_time() - began)
 
     def _body(self, session: Session, step: Step, opened: BlobFile | bytes) -> FileBody | bytes:
         if isinstance(opened, bytes):
@@ -253,9 +262,9 @@ class _Upload:
         return FileBody(opened.descriptor, offset=step.start, length=length, on_sent=self._progress(session, step))
 
     async def _check(self) -> Event:
-        if not await self._requests.probe():
+        if self._force or not await self._requests.probe():
             return Event.ABSENT
-        # The commit was one, or somebody's blob was there all the time, and the session is still open.
+        # The commit succeeded, or the blob was there before and the session is still open.
         await self._give_up()
         return Event.FOUND
 
@@ -273,25 +282,33 @@ class _Upload:
 
     async def _recover(self, failure: TransportError | RegistryError) -> Event:
         """Wait for the next attempt, or raise ``failure`` for good."""
-        garbled = isinstance(failure, RegistryError) and "DIGEST_INVALID" in failure.codes and self._step is not None
-        if garbled:
+        step = self._step
+        if isinstance(failure, RegistryError) and "DIGEST_INVALID" in failure.codes and step is not None:
             await self._check_source(failure)
-        remedy = self._lessons.learn(failure, self._step)
-        delay = None
-        if remedy is not None and remedy.at_once:
-            self._attempts.progressed()
-            delay = 0.0
-        elif remedy is not None:
-            delay = self._attempts.delay(retry_after=remedy.retry_after)
-        if remedy is None or delay is None:
+        remedy = self._lessons.learn(failure, None if step is None else self._sent(step))
+        if remedy is None:
+            if await self._is_stored(failure):
+                await self._give_up()
+                return Event.FOUND
             raise failure
-        if garbled:
+        delay = 0.0 if remedy.at_once else self._attempts.delay(retry_after=remedy.retry_after)
+        if delay is None:
+            raise failure
+        if remedy.at_once:
+            self._attempts.progressed()
+        if remedy.restart:
             await self._lose_session()
         await self._attempts.wait(failure.message, delay)
         return remedy.event
 
+    async def _is_stored(self, failure: TransportError | RegistryError) -> bool:
+        """Whether a refused commit was carried out all the same, or before."""
+        if self._force or self._step is None or not self._step.final or not isinstance(failure, RegistryError):
+            return False
+        return may_be_stored(failure, Kind.COMMIT) and await self._requests.probe() is True
+
     async def _check_source(self, failure: RegistryError | TransportError) -> None:
-        """Whether the blob was damaged on its way, or is damaged here."""
+        """Find out whether the blob was damaged on the way or in the source."""
         source = self._uploads.source
         if await source.is_corrupt(self._blob):
             where = source.blob_path(self._blob)

@@ -1,4 +1,4 @@
-"""Sans-IO distribution-spec: what an answer means, and where the next request goes."""
+"""What an answer means: which error a refusal becomes, with which hint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 
 
 def parse_warnings(header: str) -> list[str]:
-    """The texts of a Warning header (distribution-spec, "Warnings": ``299 - "text"``), made safe to print."""
+    """The texts of a Warning header (distribution-spec, "Warnings": ``299 - "text"``), safe to print."""
     return [printable(re.sub(r"\\(.)", r"\1", text)) for text in _WARNING.findall(header)]
 
 
@@ -55,15 +55,15 @@ _BY_STATUS: Final[dict[int, type[RegistryError]]] = {
 }
 _HINTS: Final[dict[type[RegistryError], str]] = {
     AuthenticationError: "check the login: `ocipush image login REGISTRY`",
-    AuthorizationError: "this login may not push there; some registries also say so when the repository does not exist",
-    RepositoryNotFoundError: "create the repository first: this registry does not make one on push",
+    AuthorizationError: "this login is not allowed to push there, or the repository does not exist",
+    RepositoryNotFoundError: "create the repository first: this registry does not create it on push",
     BlobTooLargeError: "the registry or a proxy in front of it limits the size of a request body (nginx: client_max_body_size)",
-    RateLimitedError: "the registry limits requests: wait, or push with less concurrency",
-    TagImmutableError: "the tag is immutable or not allowed: push another tag",
-    ManifestRejectedError: "the registry does not take this manifest: its own words say why",
-    UploadInvalidatedError: "the registry gave up the upload: try again, and look into its log",
-    UnexpectedResponseError: "is this the address of a registry? Something else may be answering for it",
-    RegistryError: "the registry failed: try again, and look into its log",
+    RateLimitedError: "the registry limits requests: wait, or lower the concurrency",
+    TagImmutableError: "the tag is immutable or not allowed: push to another tag",
+    ManifestRejectedError: "the registry does not accept this manifest, for the reason that it gives",
+    UploadInvalidatedError: "the registry ended the upload session: try again, and check the log of the registry",
+    UnexpectedResponseError: "check that this is the address of a registry: a proxy or a login page may be answering instead",
+    RegistryError: "the registry failed: try again, and check its log",
 }
 
 
@@ -76,32 +76,32 @@ def is_rate_limit(status: int, words: str) -> bool:
 
 
 def is_html(headers: Mapping[str, str]) -> bool:
-    """Whether an answer is a web page: a proxy's or a portal's, not a registry's."""
+    """Whether an answer calls itself a web page, as those of proxies and login pages do."""
     return "html" in headers.get("content-type", "").lower()
 
 
 def is_web_page(headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether an answer that says yes is a web page: some registries call a mere "OK" HTML, so its body must look like it."""
+    """Whether a successful answer is a web page. Some registries call a plain "OK" HTML, so the body must look like it."""
     return is_html(headers) and body.lstrip().startswith(b"<")
 
 
 def _is_denied(headers: Mapping[str, str]) -> bool:
-    """Whether a 401 means that the token is good, and allows too little (RFC 6750, 3.1)."""
+    """Whether a 401 means that the token is valid, but its scope is too small (RFC 6750, 3.1)."""
     challenges = parse_challenges(headers.get("www-authenticate", ""))
     return any(challenge.parameters.get("error") == "insufficient_scope" for challenge in challenges)
 
 
 class Asker(Protocol):
-    """Who asked: what is known of the login, and what must not be shown of it."""
+    """The sender of a request: what is known about its login, and what must not be shown."""
 
     @property
     def anonymous(self) -> bool:
-        """Whether no login was used, so that a token that allows too little means that one is needed."""
+        """Whether there is no login. A token whose scope is too small then means that one is needed."""
         ...
 
     @property
     def login_hint(self) -> str | None:
-        """What to do about a refused login, where more is known than the answer tells."""
+        """What to do about a refused login, if more is known than the answer says."""
         ...
 
     def conceal(self, text: str) -> str:
@@ -110,13 +110,13 @@ class Asker(Protocol):
 
 
 class Nobody:
-    """Asks without a login."""
+    """A sender without a login."""
 
     anonymous = False
     login_hint = None
 
     def conceal(self, text: str) -> str:
-        """``text`` as it is: there is nothing to conceal."""
+        """``text`` unchanged: there is nothing to conceal."""
         return text
 
 
@@ -126,12 +126,12 @@ _NOBODY: Final = Nobody()
 def error_for(
     answer: Answer, asker: Asker = _NOBODY, *, cls: type[RegistryError] | None = None, hint: str | None = None
 ) -> RegistryError:
-    """The typed error for an answer that said no: by its (code, status), not by its status alone.
+    """The typed error for a refusal, chosen by its code and status.
 
     Args:
-        answer: the answer.
-        asker: whose login is concealed.
-        cls: the class, where more is known than the answer tells.
+        answer: the refusal.
+        asker: the sender; its login is concealed.
+        cls: the class, if more is known than the answer says.
         hint: likewise.
     """
     request, status = answer.request, answer.status
@@ -173,7 +173,7 @@ def _class_of_unknown(answer: Answer) -> type[RegistryError]:
     if status < 400 or is_html(answer.headers):
         return UnexpectedResponseError
     if request.method == "PUT" and "/manifests/" in request.url and status < 500:
-        return ManifestRejectedError  # docker-registry says DIGEST_INVALID of children that are named by sha512
+        return ManifestRejectedError  # docker-registry answers DIGEST_INVALID to children with a sha512 digest
     return RegistryError
 
 

@@ -12,8 +12,8 @@ from .._http.urls import append_digest, in_query, resolve_location, same_origin
 from ..errors import OcipushError, RateLimitedError, RegistryError, TransportError
 from .answers import is_html, is_web_page
 from .limits import LADDER, parse_chunk_length
-from .retry import RETRIED_STATUSES
 from .session import Session, parse_range
+from .statuses import Kind, Meaning, is_temporary, meaning_of
 
 if TYPE_CHECKING:
     from .._http.answer import Answer
@@ -32,8 +32,8 @@ class BlobRequests:
         client: sends them.
         repository: the repository's path.
         blob: which blob.
-        effort: what has been spent on the blob so far.
-        capabilities: what the registry turned out to support; added to here.
+        effort: what the blob has cost so far, for errors.
+        capabilities: what the registry supports; updated here.
     """
 
     client: RegistryClient
@@ -54,45 +54,45 @@ class BlobRequests:
     def is_harbor(self) -> bool:
         """Whether this is Harbor, by the token service that it names.
 
-        Asking it for a blob by HEAD keeps the blob from its garbage collection, which a mount does not; and the size it
-        notes of a blob is the length of the request that closed the upload.
+        HEAD protects a blob from its garbage collection, and a mount does not. It records the length of the last request
+        of an upload as the size of the blob.
         """
         return self.client.route.authorizer.service == "harbor-registry"
 
     async def probe(self) -> bool | None:
-        """Whether the repository holds the blob; None: it cannot be told. An existence probe never ends a push.
+        """Whether the repository holds the blob; None if the answer is unclear. A probe never ends a push.
 
-        A registry that keeps its blobs elsewhere redirects only for what it holds; the redirect is not followed.
-        (docs/requests.md, "Blobs")
+        A registry that keeps its blobs in other storage redirects only for blobs that it holds. The redirect is not
+        followed (docs/requests.md, "Existence probes").
         """
         if not self.capabilities.probes:
             return None
         try:
-            answer = await self._send("HEAD", f"{self._url}/{self.blob.digest}", attempts=2)
+            answer = await self._send("HEAD", f"{self._url}/{self.blob.digest}", Kind.PROBE, attempts=2)
         except (TransportError, RegistryError):
             self.capabilities.failed_probes += 1
             return None
-        found = self._is_present(answer)
-        self.capabilities.failed_probes = self.capabilities.failed_probes + 1 if answer.status >= 500 else 0
-        return True if found else False if answer.status == 404 else None
+        meaning = meaning_of(Kind.PROBE, answer.status)
+        self.capabilities.failed_probes = self.capabilities.failed_probes + 1 if meaning is Meaning.RETRY else 0
+        if meaning is Meaning.YES and self._is_present(answer):
+            return True
+        return False if meaning is Meaning.NO else None
 
     def _is_present(self, answer: Answer) -> bool:
+        """Whether this is no web page, and a redirect leads to storage and not to another page of the registry."""
         if answer.status == 200:
             return not is_html(answer.headers)
-        location = answer.headers.get("location")
-        if answer.status not in {302, 303, 307} or location is None:
-            return False
         try:
-            target = resolve_location(answer.request.url, location)
-        except OcipushError:
+            target = resolve_location(answer.request.url, answer.headers["location"])
+        except (KeyError, OcipushError):
             return False
         return not (same_origin(self.client.route.base, target) and urlsplit(target).path.startswith("/v2/"))
 
     async def start_upload(self, *, mount_from: str | None = None) -> Session | None:
         """Open an upload session ("POST then PUT").
 
-        With ``mount_from``, ask in the same request to have the blob from that repository ("Mounting a blob from
-        another repository"); None when that was done. A mount that is refused is not asked for again.
+        With ``mount_from``, the same request asks to mount the blob from that repository ("Mounting a blob from another
+        repository"). Returns None if it was mounted. A mount that was refused is not tried again.
         """
         if mount_from is not None:
             answer = await self._mount(mount_from)
@@ -103,19 +103,19 @@ class BlobRequests:
                 return self._session(answer)
         algorithm = self.blob.digest.algorithm
         query = "" if algorithm == "sha256" else f"?digest-algorithm={algorithm}"
-        return self._session(await self._send("POST", f"{self._url}/uploads/{query}"))
+        return self._session(await self._send("POST", f"{self._url}/uploads/{query}", Kind.OPEN))
 
     async def _mount(self, source: str) -> Answer | None:
         scope = self._scope if source == self.repository else f"{self._scope} repository:{source}:pull"
         query = f"mount={in_query(self.blob.digest)}&from={in_query(source)}"
         try:
-            answer = await self._send("POST", f"{self._url}/uploads/?{query}", scope=scope)
-        except RegistryError as exc:  # the token service grants no pull from there
-            if exc.status in RETRIED_STATUSES or isinstance(exc, RateLimitedError):
+            answer = await self._send("POST", f"{self._url}/uploads/?{query}", Kind.MOUNT, scope=scope)
+        except RegistryError as exc:  # the token service grants no pull scope for it
+            if is_temporary(exc.status) or isinstance(exc, RateLimitedError):
                 raise
             self.capabilities.refused_mounts.add((self.repository, source))
             return None
-        refused = answer.status in {400, 401, 403, 404, 405}
+        refused = meaning_of(Kind.MOUNT, answer.status) is Meaning.NO
         if refused and not isinstance(self.client.error(answer), RateLimitedError):
             self.capabilities.refused_mounts.add((self.repository, source))
             return None
@@ -126,26 +126,26 @@ class BlobRequests:
         if answer.status != 202 or location is None:
             raise self.client.error(answer)
         least = parse_chunk_length(answer.headers.get("oci-chunk-min-length")) or 0
-        # Proposed for the specification, and sent by some registries already.
+        # Proposed for the specification; some registries send it already.
         most = parse_chunk_length(answer.headers.get("oci-chunk-max-length"))
         return Session(location, self.blob.size, least=least, most=max(most, LADDER[-1]) if most else None)
 
     async def resume_upload(self, session: Session) -> bool:
-        """Ask how much of a session is stored, and go on there; False when it is gone, or what it says makes no sense.
+        """Ask how much of a session is stored; False if it no longer exists, or the answer contradicts what is known.
 
-        ("Pushing a blob in chunks": the status of an upload.)
+        ("Pushing a blob in chunks", the status of an upload.)
         """
-        answer = await self._send("GET", session.location)
-        if answer.status not in {200, 202, 204}:
+        answer = await self._send("GET", session.location, Kind.SESSION)
+        if meaning_of(Kind.SESSION, answer.status) is not Meaning.YES:
             session.gone = answer.status == 404
             return False
         return session.resume(parse_range(answer.headers.get("range")), _location(answer))
 
     async def send(self, session: Session, step: Step, body: bytes | FileBody) -> None:
-        """Make one request of an upload session, once: what came of one that broke has to be asked first.
+        """Send one request of an upload session, once: if it breaks, the registry has to be asked what arrived.
 
         Raises:
-            AuthenticationError: with ``renewable`` set where the token had ended: the session may have to be resumed.
+            AuthenticationError: with ``renewable`` set if the token has expired; the session may have to be resumed.
         """
         headers = {"Content-Type": "application/octet-stream"}
         if step.content_range is not None:
@@ -159,7 +159,8 @@ class BlobRequests:
             effort=self.effort,
         )
         answer = await self.client.send_once(request, self._scope)
-        if answer.status not in {200, 201, 202, 204} or is_web_page(answer.headers, answer.body):
+        kind = Kind.COMMIT if step.final else Kind.CHUNK
+        if meaning_of(kind, answer.status) is not Meaning.YES or is_web_page(answer.headers, answer.body):
             if answer.status == 416:
                 session.out_of_range()
             error = self.client.error(answer)
@@ -169,9 +170,9 @@ class BlobRequests:
             session.stored(step.end, _location(answer))
 
     async def cancel_upload(self, location: str) -> None:
-        """Give up an upload session, with the token at hand. Best effort: what comes of it does not matter.
+        """Cancel an upload session, with the current token. Errors are ignored.
 
-        A Location that does not know of the bytes sent after it is refused by distribution 3, which tells a newer one.
+        Distribution 3 refuses a Location that does not cover the bytes sent after it was issued; GET returns a newer one.
         """
         with contextlib.suppress(TransportError):
             if (await self._give_up("DELETE", location)).status == 416:
@@ -182,9 +183,11 @@ class BlobRequests:
     async def _give_up(self, method: str, location: str) -> Answer:
         return await self.client.give_up(Request(method=method, url=location), self._scope)
 
-    async def _send(self, method: str, url: str, *, scope: str | None = None, attempts: int | None = None) -> Answer:
+    async def _send(
+        self, method: str, url: str, kind: Kind, *, scope: str | None = None, attempts: int | None = None
+    ) -> Answer:
         request = Request(method=method, url=url, effort=self.effort)
-        return await self.client.send(request, self._scope if scope is None else scope, attempts=attempts)
+        return await self.client.send(request, self._scope if scope is None else scope, kind, attempts=attempts)
 
 
 def _location(answer: Answer) -> str | None:

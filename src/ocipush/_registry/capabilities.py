@@ -1,4 +1,4 @@
-"""What a registry turned out to support."""
+"""What a registry supports, as far as it is known."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Final
 
 from .limits import Limits
 
-_PROBES: Final = 2  # blobs in a row whose probe failed, after which the registry is not probed any more
+_PROBES: Final = 2  # after as many failed probes in a row, the registry is not probed any more
 
 
 @dataclass(slots=True)
 class Capabilities:
-    """What a registry turned out to support, for the life of a ``Pusher``.
+    """What a registry supports, as far as it is known, for the life of a ``Pusher``.
 
     Attributes:
-        mounts_itself: a mount from the repository itself was answered 201 for a blob that was there.
+        mounts_itself: a mount from the repository itself was answered 201 for a blob that existed.
         refused_mounts: (repository, from) for which a mount was refused.
-        failed_probes: blobs in a row that could not be asked for.
+        failed_probes: number of blobs in a row whose probe failed.
         limits: of request bodies.
     """
 

@@ -10,7 +10,8 @@ from .._http.redact import without_query
 from .._http.urls import same_origin
 from ..errors import ConnectFailedError, TransportError
 from .answers import error_for, is_rate_limit, parse_warnings
-from .retry import RETRIED_STATUSES, Attempts, may_pass
+from .retry import Attempts, may_pass
+from .statuses import Kind, Meaning, meaning_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Route:
-    """How a registry is reached, what answers its challenge, and where it may point to.
+    """How a registry is reached.
 
     Attributes:
         base: ``scheme://host[:port]``.
-        authorizer: answers its challenges.
-        policy: judges the addresses that it points to.
-        effort: that of the first contact, while it is being made.
-        on_proof: called when the first answer comes.
-        proven: whether it has answered. Until then, a refused connection is no reason to wait and try again.
+        authorizer: answers the registry's challenges.
+        policy: decides which addresses it may point to.
+        effort: the effort of the first contact, until it has succeeded.
+        on_proof: called with the first answer.
+        proven: whether there was an answer.
     """
 
     base: str
@@ -57,13 +58,13 @@ class RegistryClient:
     Args:
         http: sends them.
         route: how the registry is reached, and what answers its challenge.
-        gate: how fast the registry takes requests; shared by all pushes to it.
+        gate: how fast the registry accepts requests; shared by all pushes to it.
         retry: how often a request that is safe to repeat is tried.
-        on_retry: told (what, why, which attempt, seconds) before each wait.
-        on_warning: told each text of a ``Warning`` header.
+        on_retry: called with (what, why, number of the next attempt, seconds) before each wait.
+        on_warning: called with each text of a ``Warning`` header.
 
     Attributes:
-        requests: how many were made, tokens included.
+        requests: number of requests, including those for tokens.
     """
 
     def __init__(
@@ -84,16 +85,16 @@ class RegistryClient:
         self._on_retry = on_retry
         self._on_warning = on_warning
 
-    async def send(self, request: Request, scope: str, *, attempts: int | None = None) -> Answer:
-        """Send a request that is safe to repeat; after a 401, once more with what it asked for.
+    async def send(self, request: Request, scope: str, kind: Kind, *, attempts: int | None = None) -> Answer:
+        """Send a request that is safe to repeat; after a 401, once more with what the registry asked for.
 
-        Redirects are not followed. ``attempts``: try at most so often, where the retry policy allows more.
+        Redirects are not followed. ``attempts``: a lower limit than that of the retry policy.
 
         Raises:
-            TransportError: no answer came, as often as the retry policy allows.
+            TransportError: there was no answer, after all attempts.
             RegistryError: the token service refused.
         """
-        repeat = self._repeat if attempts is None else partial(self._repeat, at_most=attempts)
+        repeat = partial(self._repeat, kind=kind, at_most=attempts)
         answer = await self._send_with_login(request, scope, repeat)
         if answer.renewable:
             answer = replace(await self._send_with_login(request, scope, repeat), renewable=False)
@@ -101,13 +102,13 @@ class RegistryClient:
         return answer
 
     async def send_once(self, request: Request, scope: str) -> Answer:
-        """Send a request once, whatever comes of it. The answer says of a 401 whether another token can be had."""
+        """Send a request once. If the answer is a 401, its ``renewable`` says whether another token can be fetched."""
         answer = await self._send_with_login(request, scope, self._send_once)
         self._show_warnings(answer)
         return answer
 
     async def give_up(self, request: Request, scope: str) -> Answer:
-        """Send a request once, with the token at hand and without waiting for a turn: to clean up."""
+        """Send a request once, with the current token and without waiting for a turn: to clean up."""
         ours = same_origin(self.route.base, request.url)
         held = self.route.authorizer.held(scope) if ours else None
         self.requests += 1
@@ -122,13 +123,13 @@ class RegistryClient:
     ) -> Answer:
         ours = same_origin(self.route.base, request.url)
         authorizer = self.route.authorizer
-        authorization = await authorizer.header(scope, self._repeat) if ours else None
+        authorization = await authorizer.header(scope, partial(self._repeat, kind=Kind.TOKEN)) if ours else None
         answer = await send(_authorized(request, authorization))
         if answer.status == 401 and ours and authorizer.learn(answer, scope, authorization):
             return replace(answer, renewable=True)
         return answer
 
-    async def _repeat(self, request: Request, at_most: int | None = None) -> Answer:
+    async def _repeat(self, request: Request, *, kind: Kind, at_most: int | None = None) -> Answer:
         policy = self._retry
         if at_most is not None and at_most < policy.attempts:
             policy = replace(policy, attempts=at_most)
@@ -139,14 +140,14 @@ class RegistryClient:
                 answer = await self._transmit(request)
             except TransportError as exc:
                 refused = isinstance(exc, ConnectFailedError) and exc.refused
-                # While the route is being found out, a refused connection is no reason to wait.
+                # Until the scheme is known, a refused connection is no reason to wait.
                 delay = attempts.delay() if may_pass(exc) and (self.route.proven or not refused) else None
                 if delay is None:
                     raise
                 reason = exc.message
             else:
                 limited = is_rate_limit(answer.status, answer.words)
-                if answer.status not in RETRIED_STATUSES and not limited:
+                if meaning_of(kind, answer.status) is not Meaning.RETRY and not limited:
                     self._gate.served(answer.latency)
                     return answer
                 delay = attempts.delay(retry_after=answer.retry_after)

@@ -1,4 +1,4 @@
-"""A registry as one login sees it, shared by all pushes to it: its scheme, its challenge, what it can do and what it holds."""
+"""One registry and login, shared by all pushes to it: its scheme, its challenge, its capabilities, its known blobs."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-LARGE: Final = 1024 * 1024  # bytes from which sending a blob again costs more than a round trip
+LARGE: Final = 1024 * 1024  # bytes; sending a larger blob again costs more than a round trip
 
 
 class Endpoint:
-    """Where a registry is reached, and what was learned of it, for the life of a ``Pusher``.
+    """A registry, and what was learned about it, for the life of a ``Pusher``.
 
     Args:
         registry: as in a reference.
         login: the login for it, or None to stay anonymous.
         tls_verify: False allows plain HTTP to any host (docs/requests.md, "Plain HTTP").
-        concurrency: how many small blobs are sent at once.
-        large_concurrency: how many blobs of 1 MiB and more are sent at once, beside the small ones.
-        allow_hosts: where else the registry may point to, whatever their addresses.
+        concurrency: maximum number of small blobs sent at the same time.
+        large_concurrency: maximum number of blobs of 1 MiB and more, in addition to the small ones.
+        allow_hosts: other hosts that the registry may point to, whatever their addresses.
 
     Attributes:
-        gate: how fast it takes requests.
-        capabilities: what it turned out to support.
+        gate: how fast the registry accepts requests.
+        capabilities: what the registry supports, as far as it is known.
         known_blobs: digests that each repository is known to hold.
     """
 
@@ -83,7 +83,7 @@ class Endpoint:
         return self.gate.large if size >= LARGE else self.gate.small
 
     def mount_source(self, repository: str, digest: str) -> str | None:
-        """Another repository that holds ``digest``, and that it may be mounted from."""
+        """Another repository from which the blob ``digest`` can be mounted, or None."""
         for name, held in self.known_blobs.items():
             if name != repository and digest in held and (repository, name) not in self.capabilities.refused_mounts:
                 return name
@@ -100,11 +100,12 @@ class Endpoint:
         return outcome
 
     async def ask(self, question: Ask[T], *, retry: RetryPolicy, warn: Callable[[str], None], on_retry: OnRetry) -> T:
-        """Ask a question that any push starts with; the first one finds out which scheme the registry speaks.
+        """Send the first request of a push, and find out which scheme the registry speaks if that is not known.
 
-        It is asked over TLS, and again over plain HTTP where that is allowed and the connection is refused or what
-        answers is not TLS. Never after a certificate error, a time-out or a reset (docs/requests.md, "Plain HTTP").
-        The others wait until the scheme is known, and fail with the first one if it never is.
+        ``question`` is called with a route over TLS. If the connection is refused, or the server does not speak TLS, it is
+        called again with a route over plain HTTP, if that is allowed; never after a certificate error, a timeout or a
+        reset (docs/requests.md, "Plain HTTP"). Other pushes wait until the scheme is known. If the registry cannot be
+        reached, they fail with the same error.
         """
         while self._route is None and self._contact is not None:
             await self._contact.wait()
@@ -166,7 +167,7 @@ class Endpoint:
             self._contact.landed.set()
 
     async def _may_be_plain(self) -> bool:
-        """Whether plain HTTP was asked for, or every address the name resolves to is this machine's."""
+        """Whether plain HTTP is allowed: by option, or because all addresses of the name are loopback."""
         if not self._tls_verify:
             return True
         if not is_loopback(self._registry):

@@ -1,4 +1,4 @@
-"""One repository: its manifests and tags, and where the requests for its blobs begin."""
+"""One repository: its manifests and tags. Its blobs are in ``blobs``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .._oci.media_types import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MAN
 from ..errors import AuthorizationError, InvalidLayoutError, UnexpectedResponseError
 from .answers import is_html, is_web_page
 from .blobs import BlobRequests
+from .statuses import Kind, Meaning, meaning_of
 
 if TYPE_CHECKING:
     from .._http.answer import Answer
@@ -31,9 +32,9 @@ class Repository:
     """A repository of a registry, as one push sees it.
 
     Args:
-        client: sends the requests of the push, and counts them.
-        name: the repository's path; empty for the registry itself, which can only be asked to check the login.
-        capabilities: what the registry turned out to support; added to.
+        client: sends and counts the requests of the push.
+        name: the repository's path; empty for the registry itself, where only the login can be checked.
+        capabilities: what the registry supports; updated here.
     """
 
     def __init__(self, client: RegistryClient, name: str, capabilities: Capabilities) -> None:
@@ -45,29 +46,30 @@ class Repository:
 
     @property
     def requests(self) -> int:
-        """How many requests were made for this push, tokens included."""
+        """Number of requests of this push, including those for tokens."""
         return self._client.requests
 
     def blob(self, blob: Descriptor, effort: Effort) -> BlobRequests:
-        """The requests for one blob; ``effort`` is what has been spent on it."""
+        """The requests for one blob; ``effort`` is what the blob has cost so far."""
         return BlobRequests(self._client, self.name, blob, effort, self._capabilities)
 
     async def check_login(self) -> None:
-        """Ask the registry itself; raises what it says of the login (distribution-spec, "Determining Support")."""
+        """Ask the registry whether it accepts the login; raises its error (distribution-spec, "Determining Support")."""
         request = Request(method="GET", url=f"{self._client.route.base}/v2/")
-        answer = await self._client.send(request, self._scope)
-        if answer.status != 200:
+        answer = await self._client.send(request, self._scope, Kind.LOGIN)
+        if meaning_of(Kind.LOGIN, answer.status) is not Meaning.YES:
             raise self._client.error(answer)
 
     async def manifest_digest(self, identifier: str) -> str | None:
-        """The digest that a tag or digest names now; None when there is none, or it cannot be told."""
+        """The digest that a tag or digest names now; None if there is none, or the answer is unclear."""
         answer = await self._ask("HEAD", identifier)
-        if answer.status in {400, 403, 404, 405, 501}:  # 403: it may be a write-only login
+        meaning = meaning_of(Kind.TAG, answer.status)
+        if meaning is Meaning.NO:
             return None
-        if answer.status != 200 or is_html(answer.headers):
+        if meaning is not Meaning.YES or is_html(answer.headers):
             error = self._client.error(answer)
             if isinstance(error, AuthorizationError):
-                return None  # a token that may write only, in a registry that does not say 403
+                return None  # the same, in a registry that does not answer 403
             raise error
         try:
             return Digest.parse(answer.headers.get("docker-content-digest", ""))
@@ -76,7 +78,7 @@ class Repository:
             return Digest.of(answer.body) if answer.status == 200 else None
 
     async def get_document(self, descriptor: Descriptor | str) -> Manifest | Index | None:
-        """A manifest or index by its digest; None when it cannot be had, or is not what its digest says."""
+        """A manifest or index by its digest; None if there is none, or its content does not match the digest."""
         digest = descriptor if isinstance(descriptor, str) else descriptor.digest
         answer = await self._ask("GET", digest)
         if answer.status != 200:
@@ -97,11 +99,11 @@ class Repository:
             headers={"Content-Type": document.media_type},
             body=document.raw,
         )
-        answer = await self._client.send(request, self._scope)
-        if answer.status not in {200, 201, 202, 204} or is_web_page(answer.headers, answer.body):
+        answer = await self._client.send(request, self._scope, Kind.MANIFEST)
+        if meaning_of(Kind.MANIFEST, answer.status) is not Meaning.YES or is_web_page(answer.headers, answer.body):
             raise self._client.error(answer)
         theirs, ours = answer.headers.get("docker-content-digest"), document.descriptor.digest
-        if theirs and theirs not in {ours, Digest.of(document.raw)}:  # registries that name all by sha256
+        if theirs and theirs not in {ours, Digest.of(document.raw)}:  # some registries use sha256 for all digests
             shown = self._client.route.authorizer.conceal(printable(theirs))
             raise UnexpectedResponseError(
                 f"{request}: the registry stored {shown!r}, not {ours}",
@@ -112,7 +114,7 @@ class Repository:
 
     async def _ask(self, method: str, identifier: str) -> Answer:
         request = Request(method=method, url=f"{self.url}/manifests/{identifier}", headers=_ACCEPT)
-        return await self._client.send(request, self._scope)
+        return await self._client.send(request, self._scope, Kind.TAG if method == "HEAD" else Kind.FETCH)
 
 
 def _parse(body: bytes, digest: str, url: str) -> Manifest | Index | None:

@@ -1,4 +1,4 @@
-"""One does it, the others wait: for blobs that several pushes send, and for the first contact with a registry."""
+"""One task works, the others wait for it: for blobs that several pushes need, and for the first contact with a registry."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class InFlight(Generic[T]):
-    """Something that is under way.
+    """A job that is running.
 
     Attributes:
-        landed: set at its end.
-        result: what came of it, unless it failed.
-        failure: how the registry failed it.
+        landed: set when it has ended.
+        result: its result, unless it failed.
+        failure: its error, if the registry or the network failed.
     """
 
     landed: anyio.Event = field(default_factory=anyio.Event)
@@ -31,10 +31,10 @@ class InFlight(Generic[T]):
     failure: TransportError | RegistryError | None = None
 
     async def wait(self) -> T | None:
-        """Wait for the end: its result, or None where there is none because it was cancelled or its own source failed.
+        """Wait for the end. Returns the result, or None if the job was cancelled or failed for a reason of its own.
 
         Raises:
-            TransportError, RegistryError: a copy of how the registry failed it.
+            TransportError, RegistryError: a copy of its error.
         """
         await self.landed.wait()
         if self.failure is not None:
@@ -49,10 +49,10 @@ class SingleFlight(Generic[T]):
         self._flights: dict[Hashable, InFlight[T]] = {}
 
     async def run(self, key: Hashable, job: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-        """The result of ``job``, or of one under way for the same key; and whether another's was waited for.
+        """Run ``job``, or wait for a running one with the same key. Returns the result, and whether it was waited for.
 
-        When the one that runs is cancelled, or fails by itself, one that waits takes over. When the registry fails it,
-        all that wait fail.
+        If the running job is cancelled, or fails for a reason of its own, one that waits takes over. If the registry or
+        the network fails, all that wait fail.
         """
         while (flight := self._flights.get(key)) is not None:
             if (result := await flight.wait()) is not None:

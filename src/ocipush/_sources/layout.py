@@ -34,7 +34,11 @@ _NAME: Final = 120  # characters of their names
 _PIECE: Final = 1024 * 1024
 _VERSION: Final = re.compile(r"1\.0\.[0-9]+")
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*")  # RFC 6838, 4.2
-_OPEN: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_OPEN: Final = sum(
+    getattr(os, flag, 0) for flag in ("O_RDONLY", "O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
+)  # O_BINARY: Windows alone has it, and the others not
+_DIRECTORY: Final[int] = getattr(os, "O_DIRECTORY", 0)
+_HAS_DIR_FD: Final = os.open in os.supports_dir_fd  # on Windows, files are opened by their paths
 
 
 class Layout:
@@ -62,7 +66,7 @@ class Layout:
     def open_blocking(cls, path: Path) -> Layout:
         """:meth:`open`, for a worker thread or a store's list."""
         try:
-            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            directory = _open_directory(path)
         except OSError as exc:
             raise _unreadable(InvalidLayoutError, f"{path} cannot be read as a layout", exc, path=str(path)) from exc
         try:
@@ -78,13 +82,13 @@ class Layout:
             if not isinstance(index, Index):
                 raise InvalidLayoutError(f"{where} is not an image index", path=where)
         except BaseException:
-            os.close(directory)
+            _close_directory(directory)
             raise
         return cls(path, directory, index, warnings)
 
     def close(self) -> None:
         """Close the directory."""
-        os.close(self._directory)
+        _close_directory(self._directory)
 
     async def __aenter__(self) -> Self:
         return self
@@ -262,25 +266,52 @@ def _place(descriptor: Descriptor, path: Path) -> tuple[str, str]:
 
 def _open_regular(directory: int, name: str, where: str) -> tuple[int, int]:
     """Open ``name`` under ``directory`` step by step, so that no part of it can be a symbolic link out of the layout."""
-    steps = name.split("/")
-    here = directory
     try:
-        for step in steps[:-1]:
-            below = os.open(step, _OPEN | os.O_DIRECTORY, dir_fd=here)
-            if here != directory:
-                os.close(here)
-            here = below
-        descriptor = os.open(steps[-1], _OPEN, dir_fd=here)
+        descriptor = _open_below(directory, name) if _HAS_DIR_FD else _open_by_path(name, where)
     except OSError as exc:
         raise _unreadable(BlobMissingError, f"{where} cannot be opened", exc, path=where) from exc
-    finally:
-        if here != directory:
-            os.close(here)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise BlobMissingError(f"{where} is not a regular file", path=where)
     return descriptor, status.st_size
+
+
+def _open_below(directory: int, name: str) -> int:
+    steps = name.split("/")
+    here = directory
+    try:
+        for step in steps[:-1]:
+            below = os.open(step, _OPEN | _DIRECTORY, dir_fd=here)
+            if here != directory:
+                os.close(here)
+            here = below
+        return os.open(steps[-1], _OPEN, dir_fd=here)
+    finally:
+        if here != directory:
+            os.close(here)
+
+
+def _open_by_path(name: str, where: str) -> int:
+    """Open ``where``, which ends in ``name``. A link that is put there between the check and the opening is followed."""
+    path = Path(where)
+    for part in (path, *path.parents[: name.count("/")]):
+        if part.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return os.open(path, _OPEN)
+
+
+def _open_directory(path: Path) -> int:
+    """The descriptor of a directory; -1, after a look whether it is one, where no file can be opened relative to it."""
+    if _HAS_DIR_FD:
+        return os.open(path, os.O_RDONLY | _DIRECTORY | getattr(os, "O_CLOEXEC", 0))
+    with os.scandir(path):
+        return -1
+
+
+def _close_directory(directory: int) -> None:
+    if directory >= 0:
+        os.close(directory)
 
 
 def _unreadable(cls: type[LayoutError], what: str, exc: OSError, *, path: str) -> LayoutError:

@@ -1,6 +1,7 @@
-"""The store: list the layouts of a directory, and match a user's IMAGE against them."""
+"""The store: list the layouts of a directory, and match a user's IMAGE against them.
 
-from __future__ import annotations
+Annotations are objects here, not strings: ``StoreImage`` says ``ocipush`` as its module, where ``Path`` is no name.
+"""
 
 import difflib
 import logging
@@ -8,14 +9,12 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from .._oci.descriptor import Descriptor
 from .._oci.reference import Reference, sanitize_image_name, shown, strip_white_space
 from ..errors import AmbiguousImageError, ImageNotFoundError, InvalidReferenceError, LayoutError
 from .layout import Layout
-
-if TYPE_CHECKING:
-    from .._oci.descriptor import Descriptor
 
 _LOG = logging.getLogger("ocipush.store")
 DEFAULT_STORE: Final = "/var/lib/ar/images"
