@@ -155,7 +155,10 @@ def _fields(response: httpx.Response) -> dict[str, str]:
     encoding = response.headers.encoding
     for raw, content in response.headers.raw:
         name, value = raw.decode(encoding).lower(), content.decode(encoding)
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        if name not in fields:
+            fields[name] = value
+        elif fields[name] != value:  # some proxies double a header
+            fields[name] += f", {value}"
     return fields
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -20,13 +20,10 @@ from .together import together
 
 if TYPE_CHECKING:
     from .._oci.descriptor import Descriptor
-    from .._oci.digest import Digest
     from .._registry.repository import Repository
     from .._registry.retry import RetryPolicy
     from .reporter import Reporter
     from .upload import Uploads
-
-_FRUITLESS: Final = 2  # refusals in a row that name nothing new before one is final
 
 
 class Manifests:
@@ -90,8 +87,10 @@ class Manifests:
         self._reporter.emit(ManifestDone(self._reporter.push_id, name, digest, size, outcome))
 
     async def _put(self, document: Document, name: str) -> None:
-        """Put one document; send what the registry misses for it as long as that makes progress."""
+        """Put one document; send what the registry misses for it, once each, and wait if it misses nothing new."""
         waited, fruitless = False, 0
+        if self._force:  # some registries believe to have a manifest whose content they have lost, and store only blobs
+            await self._uploads.ensure(document.descriptor, force=True)
         while True:
             try:
                 await self._repository.put_manifest(name, document)
@@ -108,14 +107,14 @@ class Manifests:
                     await self._resend(fresh)
                 else:
                     fruitless += 1
-                    if fruitless > _FRUITLESS:
+                    if fruitless > len(self._needed(document)) + 1:
                         raise
                     await self._wait(exc, name, fruitless + 1)
             else:
                 return
 
     async def _wait(self, failure: RegistryError, name: str, attempt: int) -> None:
-        delay = self._retry.delay(attempt)
+        delay = self._retry.delay(attempt, chance=1.0)  # the whole wait: it is for the registry, not for its load
         if delay is None:
             raise failure
         self._reporter.retrying(f"PUT of manifest {name}", failure.message, attempt + 1, delay)
@@ -140,11 +139,12 @@ class Manifests:
         """
         needed = self._needed(document)
         named = [one for one in needed if one.digest in failure.digests]
-        if named or not failure.digests:
+        others = tuple(digest for digest in failure.digests if digest != document.descriptor.digest)
+        if named or not others:
             for one in named or needed:
                 self._uploads.forget(one.digest)
             return named or needed
-        reason = self._why_not_ours(failure.digests)
+        reason = self._why_not_ours(others)
         raise ManifestRejectedError(
             f"{failure.message}; {reason}",
             hint="--allow-nondistributable (include_foreign=) sends such layers" if "layer" in reason else failure.hint,
@@ -162,7 +162,7 @@ class Manifests:
             return list(document.content.manifests)
         return [blob for blob in document.content.blobs if self._include_foreign or not blob.is_foreign]
 
-    def _why_not_ours(self, digests: tuple[Digest | str, ...]) -> str:
+    def _why_not_ours(self, digests: tuple[str, ...]) -> str:
         foreign = [blob for blob in self._contents.blobs if blob.is_foreign and blob.digest in digests]
         if foreign:
             return f"{foreign[0].digest} is a non-distributable layer, which was not sent"

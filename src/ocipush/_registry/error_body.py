@@ -41,7 +41,7 @@ class _ErrorBody(BaseModel):
 class Failure:
     """The body of an error answer (distribution-spec, "Error Codes"), or its text if it is no such body.
 
-    ``digests`` are those that its ``detail`` fields name.
+    ``digests`` are those that its entries name, in their ``detail`` or in their message.
     """
 
     codes: tuple[str, ...]
@@ -55,7 +55,8 @@ def parse_failure(body: bytes) -> Failure:
         errors = validate(_ErrorBody, read_json_object(body.removeprefix(codecs.BOM_UTF8))).errors
     except ValueError:
         text = re.sub(r"<[^<>]*>", " ", body.decode("utf-8", "replace"))
-        return Failure((), printable(re.sub(r"\s+", " ", text)))
+        return Failure((), printable(re.sub(r"\s+", " ", text)), tuple(dict.fromkeys(_DIGEST.findall(text))))
     words = (f"{error.code}: {error.message or ''}".rstrip(": ") for error in errors)
-    digests = _DIGEST.findall(json.dumps([error.detail for error in errors]))
+    named = _DIGEST.findall(json.dumps([(error.detail, error.message) for error in errors]))
+    digests = dict.fromkeys(named)
     return Failure(tuple(printable(str(error.code)) for error in errors), printable("; ".join(words)), tuple(digests))
