@@ -442,7 +442,7 @@ def test_token_service_that_gives_no_token_is_told(
         check(person, person.push(registry.host), error, words, "")
 
 
-@pytest.mark.parametrize("lifetime", [b"null", b'"soon"', b"-1", b"NaN", b"1e999", b"[]", b"true"])
+@pytest.mark.parametrize("lifetime", [b"null", b'"soon"', b"-1", b"1e999", b"[]", b"true"])
 def test_token_of_unreadable_lifetime_is_used(person: Person, lifetime: bytes) -> None:
     seen: list[str | None] = []
 
