@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import anyio.to_thread
 
-from .._credentials.authfile import find_login
-from .._credentials.base import Login, registry_of
+from .._credentials.base import Credentials, Login, registry_of
+from .._credentials.chain import AuthFile, Chain, GivenLogins
 from .._events import PushDone, PushResult
 from .._http.client import Client
 from .._http.timeouts import Timeouts
@@ -111,8 +111,7 @@ class Pusher:
         if concurrency < 1 or large_concurrency < 1:
             raise ValueError("concurrency and large_concurrency must be at least 1")
         self._store = store
-        self._authfile = authfile
-        self._credentials = {registry_of(name): login for name, login in (credentials or {}).items()}
+        self._credentials: Credentials = Chain(GivenLogins(credentials or {}), AuthFile(authfile))
         self._tls_verify = tls_verify
         self._ca_file = ca_file
         self._ssl_context = ssl_context
@@ -224,7 +223,10 @@ class Pusher:
         self._check_open()
         host = registry_of(strip_white_space(registry))
         endpoint = Endpoint(
-            host, login or await self._login(host), tls_verify=self._tls_verify, allow_hosts=self._allow_hosts
+            host,
+            login or await self._credentials.login(host),
+            tls_verify=self._tls_verify,
+            allow_hosts=self._allow_hosts,
         )
         client = self._client(self._tls_verify)
         push = Push(client, endpoint, on_event=None, retry=self._retry)
@@ -248,11 +250,6 @@ class Pusher:
             return match.image.path, ref, None
         return match.image.path, match.descriptor.digest if match.descriptor else None, match.ref
 
-    async def _login(self, registry: str) -> Login | None:
-        if (login := self._credentials.get(registry_of(registry))) is not None:
-            return login if login.username and login.password else None
-        return await anyio.to_thread.run_sync(lambda: find_login(registry, authfile=self._authfile))
-
     def _client(self, verify: bool) -> Client:
         if (client := self._clients.get(verify)) is None:
             # The caller's own context is not made to trust everybody: it may be in use elsewhere.
@@ -272,7 +269,7 @@ class Pusher:
         return client
 
     async def _endpoint(self, registry: str, tls_verify: bool) -> Endpoint:
-        login = await self._login(registry)
+        login = await self._credentials.login(registry)
         endpoint = Endpoint(
             registry,
             login,
