@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .._registry.endpoint import Endpoint, Route
     from .._registry.journal import Journal
     from .._registry.retry import RetryPolicy
-    from .._sources.layout import Layout
+    from .._sources.base import Source
 
 
 _LOG = logging.getLogger("ocipush")
@@ -119,11 +119,11 @@ class Push:
 
         await self._endpoint.ask(ask, retry=self._retry, warn=self.warn, on_retry=self._retrying)
 
-    async def run(self, layout: Layout, contents: Contents, reference: Reference) -> PushResult:
+    async def run(self, source: Source, contents: Contents, reference: Reference) -> PushResult:
         """Push what was read; one request where the reference names it already."""
         started = anyio.current_time()
         digest = contents.root.descriptor.digest
-        self.emit(PushStarted(self.id, str(layout.path), reference.name, digest, len(contents.blobs), contents.size))
+        self.emit(PushStarted(self.id, source.where, reference.name, digest, len(contents.blobs), contents.size))
 
         async def ask(route: Route) -> tuple[Repository, str | None]:
             repository = self._repository(route, reference.repository)
@@ -135,7 +135,7 @@ class Push:
         uploads = Uploads(
             self._endpoint,
             repository,
-            layout,
+            source,
             push_id=self.id,
             retry=self._retry,
             chunk_size=self._chunk_size,

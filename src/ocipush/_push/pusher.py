@@ -22,8 +22,10 @@ from .._oci.reference import Reference, strip_white_space
 from .._registry.endpoint import Endpoint
 from .._registry.journal import Journal
 from .._registry.retry import RetryPolicy
-from .._sources.layout import Layout
-from .._sources.store import DEFAULT_STORE, match_image
+from .._sources.open import open_source
+from .._sources.store import DEFAULT_STORE
+from .._sources.verify import verify_blobs
+from .._sources.walk import read_contents
 from .._version import __version__
 from ..errors import DeadlineExceededError, OcipushError, PusherClosedError
 from .plan import choose_target
@@ -171,17 +173,15 @@ class Pusher:
             OcipushError: one of :mod:`ocipush.errors`. Until the tag has moved, the registry names what it named before.
         """
         self._check_open()
-        warnings: list[str] = []
-        path, wanted, recorded = await self._find(source, ref, warnings)
-        async with await Layout.open(path) as layout:
-            warnings += layout.warnings
-            root = layout.select(wanted)
-            reference = choose_target(target, recorded or root.ref_name, path=str(path), root=root)
+        async with open_source(source, ref=ref, store=self._store) as found:
+            warnings = list(found.warnings)
+            root = found.root
+            reference = choose_target(target, root.ref_name, where=found.source.where, root=root)
             if reference.dropped_tag:
                 warnings.append(f"{reference.name} names a digest: the tag {reference.dropped_tag!r} will not be set")
-            contents = await layout.read(root, include_foreign=include_foreign)
+            contents = await read_contents(found.source, root, include_foreign=include_foreign)
             if verify:
-                await layout.verify(contents, include_foreign=include_foreign)
+                await verify_blobs(found.source, contents, include_foreign=include_foreign)
             checked = self._tls_verify if tls_verify is None else tls_verify
             if self._journal is not None:
                 await anyio.to_thread.run_sync(self._journal.prepare)
@@ -198,7 +198,7 @@ class Pusher:
             )
             for text in warnings:
                 push.warn(text)
-            result = await self._in_time(push.run(layout, contents, reference), reference)
+            result = await self._in_time(push.run(found.source, contents, reference), reference)
         push.emit(PushDone(push.id, result))
         return result
 
@@ -237,18 +237,6 @@ class Pusher:
             raise PusherClosedError(
                 "this Pusher is not open in this process", hint="use `async with ocipush.Pusher() as pusher`"
             )
-
-    async def _find(
-        self, source: str | PathLike[str], ref: str | None, warnings: list[str]
-    ) -> tuple[str | PathLike[str], str | None, str | None]:
-        """The layout's directory, what selects in it, and the reference that IMAGE matched."""
-        if not isinstance(source, str):
-            return source, ref, None
-        match = await anyio.to_thread.run_sync(match_image, self._store, source)
-        warnings += match.warnings
-        if ref is not None:
-            return match.image.path, ref, None
-        return match.image.path, match.descriptor.digest if match.descriptor else None, match.ref
 
     def _client(self, verify: bool) -> Client:
         if (client := self._clients.get(verify)) is None:

@@ -13,6 +13,7 @@ from .._registry.endpoint import LARGE, Endpoint
 from .._registry.limits import MIB
 from .._registry.retry import RETRIED_STATUSES, RetryPolicy, may_pass
 from .._sources.base import BlobFile
+from .._sources.verify import is_corrupt
 from ..errors import (
     AuthenticationError,
     BlobCorruptError,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .._registry.journal import Journal, SavedSession
     from .._registry.repository import Repository
     from .._registry.session import Session, Step
-    from .._sources.layout import Layout
+    from .._sources.base import Source
 
 _LOG = logging.getLogger("ocipush")
 _PROGRESS_INTERVAL: Final = 0.1  # seconds between two BlobProgress events of a blob
@@ -47,7 +48,7 @@ class Uploads:
     Args:
         endpoint: what is known of the registry.
         repository: where the blobs go.
-        layout: where they come from.
+        source: where they come from.
         push_id: for the events.
         chunk_size: bytes of a chunk; None: a blob goes whole, unless the registry takes no such body.
         mount_from: a repository of the same registry that may hold the blobs.
@@ -63,7 +64,7 @@ class Uploads:
         self,
         endpoint: Endpoint,
         repository: Repository,
-        layout: Layout,
+        source: Source,
         *,
         push_id: str,
         retry: RetryPolicy,
@@ -75,7 +76,7 @@ class Uploads:
     ) -> None:
         self.endpoint = endpoint
         self.repository = repository
-        self.layout = layout
+        self.source = source
         self.retry = retry
         self.chunk_size = chunk_size
         self.mount_from = mount_from
@@ -146,7 +147,7 @@ class _Upload:
             if session is not None and (self._page is None or session.sent == 0):
                 await self._abandon()  # else it is left to another process
             if isinstance(exc, EOFError | OSError) and not isinstance(exc, OcipushError):
-                where = self._uploads.layout.blob_path(self._blob)
+                where = self._uploads.source.locate(self._blob)
                 raise BlobCorruptError(f"{where} failed while it was read: {exc}", path=where) from exc
             raise
         return outcome
@@ -235,7 +236,7 @@ class _Upload:
             await self._page.forget()
 
     async def _send(self, session: Session) -> None:
-        opened = await self._uploads.layout.open_blob(self._blob)
+        opened = await self._uploads.source.open_blob(self._blob)
         if not self._announced:
             blob, self._announced = self._blob, True
             self._uploads.emit(BlobStarted(self._uploads.push_id, blob.digest, blob.size, blob.media_type))
@@ -257,7 +258,8 @@ class _Upload:
             progress = self._progress(session, step)
             if isinstance(source, BlobFile) and step.end > step.start:
                 length = step.end - step.start
-                body: FileBody | bytes = FileBody(source.descriptor, offset=step.start, length=length, on_sent=progress)
+                offset = source.offset + step.start
+                body: FileBody | bytes = FileBody(source.descriptor, offset=offset, length=length, on_sent=progress)
                 await self._repository.send(session, step, self._blob, body)
             else:
                 body = source[step.start : step.end] if isinstance(source, bytes) else b""
@@ -359,8 +361,8 @@ class _Upload:
         return self._adapted
 
     async def _check_source(self, failure: RegistryError) -> None:
-        if await self._uploads.layout.is_corrupt(self._blob):
-            where = self._uploads.layout.blob_path(self._blob)
+        if await is_corrupt(self._uploads.source, self._blob):
+            where = self._uploads.source.locate(self._blob)
             raise BlobCorruptError(
                 f"{where}: the content is not what its digest says; the registry refused it", path=where
             ) from failure
