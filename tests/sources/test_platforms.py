@@ -1,0 +1,91 @@
+"""Layouts and stores are read where files cannot be opened relative to a directory, nor without following links."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests import layouts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What Windows lacks, as far as it concerns the sources, is taken away before anything of the library is imported.
+SCRIPT = """
+import errno, json, os, sys
+import anyio
+from pathlib import Path
+
+for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "pread", "preadv", "sendfile"):
+    delattr(os, name)
+os.supports_dir_fd.clear()
+os.supports_fd.clear()
+real = os.open
+
+def opening(path, flags, mode=0o777, *, dir_fd=None):
+    assert dir_fd is None
+    if os.path.isdir(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return real(path, flags, mode)
+
+os.open = opening
+from ocipush import errors, list_images
+from ocipush._sources.layout import Layout
+from ocipush._sources.open import open_source
+from ocipush._sources.verify import is_corrupt, verify_blobs
+from ocipush._sources.walk import read_contents
+
+store = Path(sys.argv[1])
+
+async def outcome(image):
+    try:
+        async with open_source(image, ref=None, store=store) as found:
+            contents = await read_contents(found.source, found.root)
+            await verify_blobs(found.source, contents)
+            return [str(found.root.digest), len(contents.blobs)]
+    except errors.OcipushError as exc:
+        return [type(exc).__name__, exc.message.rpartition(": ")[2]]
+
+async def main():
+    names = sorted(one.name for one in list_images(store))
+    images = ["app", "host.example/app:1", "linked", "absent", "file", "inside", "corrupt", "nothing"]
+    print(json.dumps({"list": names} | {image: await outcome(image) for image in images}
+        | {"path": await outcome(store / "app"), "tar": await outcome(store / "file")}))
+
+anyio.run(main)
+"""
+
+
+def test_store_is_read_without_the_functions_that_windows_lacks(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    digests: dict[str, str] = {}
+    for name in ("app", "inside", "corrupt"):
+        root = layouts.add_manifest(store / name, [b"layer of " + name.encode()])
+        digests[name] = root["digest"]
+        layouts.write_layout(store / name, [root], ref=f"host.example/{name}:1")
+    (store / "linked").symlink_to(store / "app")
+    (store / "file").write_text("")
+    (store / "nothing").mkdir()
+    (store / "inside" / "blobs" / "sha256").rename(tmp_path / "sha256")
+    (store / "inside" / "blobs" / "sha256").symlink_to(tmp_path / "sha256")
+    blobs = (store / "corrupt" / "blobs" / "sha256").iterdir()
+    layer = next(path for path in blobs if path.read_bytes().startswith(b"layer of"))
+    layer.write_bytes(b"LAYER of corrupt")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(store)], stdout=subprocess.PIPE, check=True, text=True, timeout=50
+    )
+    assert json.loads(done.stdout) == {
+        "list": ["app", "corrupt", "inside"],
+        "app": [digests["app"], 2],
+        "host.example/app:1": [digests["app"], 2],
+        "path": [digests["app"], 2],
+        "linked": ["ImageNotFoundError", f"no image 'linked' in the store {store}"],
+        "absent": ["ImageNotFoundError", f"no image 'absent' in the store {store}"],
+        "file": ["ImageNotFoundError", f"no image 'file' in the store {store}"],
+        "inside": ["BlobMissingError", "it is a symbolic link, which is not followed"],
+        "corrupt": ["BlobCorruptError", "the content does not match its digest"],
+        "nothing": ["InvalidLayoutError", "No such file or directory"],
+        "tar": ["InvalidLayoutError", "it is a file, not a directory"],
+    }
