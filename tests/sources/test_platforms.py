@@ -7,7 +7,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 from tests import layouts
+
+from ocipush._sources import files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,3 +92,20 @@ def test_store_is_read_without_the_functions_that_windows_lacks(tmp_path: Path) 
         "nothing": ["InvalidLayoutError", "No such file or directory"],
         "tar": ["InvalidLayoutError", "it is a file, not a directory"],
     }
+
+
+@pytest.mark.parametrize("positional", [True, False])
+def test_read_does_not_depend_on_where_the_file_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, positional: bool
+) -> None:
+    if not positional:
+        monkeypatch.setattr(files, "_pread", None)
+    (tmp_path / "file").write_bytes(b"0123456789")
+    with (tmp_path / "file").open("rb") as file:
+        assert [files.read_at(file.fileno(), 3, offset) for offset in (4, 4, 0, 8, 10)] == [
+            b"456",
+            b"456",
+            b"012",
+            b"89",
+            b"",
+        ]
