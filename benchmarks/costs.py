@@ -28,6 +28,7 @@ import anyio
 
 from ocipush import Pusher
 from ocipush._http.client import Client
+from ocipush._http.request import Request
 from ocipush._http.timeouts import Timeouts
 from ocipush._http.tls import Context
 from ocipush._sources.layout import Layout
@@ -142,7 +143,7 @@ def request(_: Path) -> list[Row]:
         for _ in range(7):
             before = resource.getrusage(resource.RUSAGE_SELF)
             for _ in range(count):
-                await client.send("POST", url, headers=headers, body=b"x" * 300, answer=60)
+                await client.send(Request(method="POST", url=url, headers=headers, body=b"x" * 300))
             after = resource.getrusage(resource.RUSAGE_SELF)
             taken.append((after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) / count)
         await client.aclose()

@@ -115,10 +115,32 @@ def test_every_command_of_make_that_a_page_names_exists() -> None:
 
 
 def test_links_lead_to_files() -> None:
-    for folder, pages in ((ROOT, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), (ROOT / "docs", ())):
-        for path in [folder / page for page in pages] or folder.glob("*.md"):
-            for link in re.findall(r"\]\(([^):]+)\)", path.read_text()):
-                assert (folder / link).exists(), f"{path.name}: {link}"
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"]
+    for path in pages:
+        for link in re.findall(r"\]\(([^):#]+)\)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_readme_has_no_relative_link_or_image_which_a_package_index_could_not_resolve() -> None:
+    links = re.findall(r"\]\(([^)]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", PAGES["README.md"])
+    assert [link for pair in links for link in pair if link and not link.startswith("https://")] == []
+
+
+def test_readme_names_only_files_that_exist_and_every_page_of_the_documentation() -> None:
+    named = set(re.findall(r"`((?:docs|benchmarks|examples)(?:/[\w./-]+)?|[A-Z]+\.md)`", PAGES["README.md"]))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+    assert {f"docs/{name}" for name in PAGES if name != "README.md"} <= named
+
+
+def test_quoted_section_of_a_page_is_one_of_its_headings() -> None:
+    headings = {name: set(re.findall(r"^#+ (.+)$", text, re.MULTILINE)) for name, text in PAGES.items()}
+    quoted = [
+        (target or name, title)
+        for name, text in PAGES.items()
+        for title, target in re.findall(r'see\s+"([^"]+)"(?:\s+in\s+\[\w+\]\((\w+\.md)\))?', text)
+    ]
+    assert quoted
+    assert [(name, title) for name, title in quoted if " ".join(title.split()) not in headings[name]] == []
 
 
 def test_errors_page_names_every_error() -> None:
@@ -143,3 +165,16 @@ def test_library_page_names_every_option_event_and_outcome() -> None:
 
 def init_options(function: Callable[..., object]) -> set[str]:
     return set(inspect.signature(function).parameters) - {"self", "source"}
+
+
+def test_table_of_upload_states_says_what_the_diagram_shows() -> None:
+    page = PAGES["uploads.md"]
+    drawn = set(re.findall(r"^ +(\w+) --> (\w+): (\w+)$", page, re.MULTILINE))
+    told: set[tuple[str, str, str]] = set()
+    state = ""
+    for row in re.findall(r"^\|(.*)\|$", page, re.MULTILINE)[2:]:
+        first, _, event, following = (cell.strip() for cell in row.split("|"))
+        state = first or state
+        told.add((state, following, event.partition(":")[0]))
+    assert told == drawn
+    assert len(drawn) > 10

@@ -13,6 +13,8 @@ import trio.testing
 
 from ocipush import Login, errors
 from ocipush._http.answer import Answer
+from ocipush._http.request import Request
+from ocipush._registry.answers import error_for
 from ocipush._registry.authorizer import Authorizer
 from ocipush._registry.token import MAX_GRANT, parse_grant
 
@@ -48,17 +50,19 @@ class TokenService:
     gate: anyio.Event | None = None
     asked: list[Asked] = field(default_factory=list)
 
-    async def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        one = Asked(method, url, headers.get("Authorization"), dict(parse_qsl(body.decode())))
+    async def __call__(self, request: Request) -> Answer:
+        assert isinstance(request.body, bytes)
+        form = dict(parse_qsl(request.body.decode()))
+        one = Asked(request.method, request.url, request.headers.get("Authorization"), form)
         self.asked.append(one)
         number = len(self.asked)
         await anyio.sleep(0.001)
         status, reply = self.answer(one) or (200, {"token": f"t{number}", "expires_in": self.lifetime})
-        return Answer(method, url, status, {}, json.dumps(reply).encode())
+        return Answer(request, status, {}, json.dumps(reply).encode())
 
 
 def refuse(challenge: str) -> Answer:
-    return Answer("GET", "https://registry.example/v2/", 401, {"www-authenticate": challenge}, b"")
+    return Answer(Request(method="GET", url="https://registry.example/v2/"), 401, {"www-authenticate": challenge}, b"")
 
 
 def challenged(login: Login | None = PASSWORD, *, realm: str = "https://auth.example/token", **more: str) -> Authorizer:
@@ -124,12 +128,12 @@ async def test_tokens_of_two_scopes_are_fetched_at_once() -> None:
     authorizer, both = challenged(), anyio.Event()
     waiting = 0
 
-    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    async def slow(request: Request) -> Answer:
         nonlocal waiting
         waiting += 1
         both.set() if waiting == 2 else None
         await both.wait()
-        return Answer(method, url, 200, {}, b'{"token":"t"}')
+        return Answer(request, 200, {}, b'{"token":"t"}')
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(authorizer.header, SCOPE, slow)
@@ -156,11 +160,11 @@ async def test_token_is_renewed_ten_seconds_or_a_quarter_of_its_life_before_its_
 async def test_life_of_a_token_counts_from_its_request() -> None:
     authorizer, number = challenged(), 0
 
-    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    async def slow(request: Request) -> Answer:
         nonlocal number
         number += 1
         await anyio.sleep(100)
-        return Answer(method, url, 200, {}, b'{"token":"t%d","expires_in":200}' % number)
+        return Answer(request, 200, {}, b'{"token":"t%d","expires_in":200}' % number)
 
     assert await authorizer.header(SCOPE, slow) == "Bearer t1"
     await anyio.sleep(91)
@@ -170,11 +174,11 @@ async def test_life_of_a_token_counts_from_its_request() -> None:
 async def test_token_that_lives_no_longer_than_its_request_is_fetched_once_for_all_who_wait() -> None:
     authorizer, number, headers = challenged(), 0, list[str | None]()
 
-    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    async def slow(request: Request) -> Answer:
         nonlocal number
         number += 1
         await anyio.sleep(2)
-        return Answer(method, url, 200, {}, b'{"token":"t%d","expires_in":1}' % number)
+        return Answer(request, 200, {}, b'{"token":"t%d","expires_in":1}' % number)
 
     async def work() -> None:
         headers.append(await authorizer.header(SCOPE, slow))
@@ -269,8 +273,7 @@ async def test_identity_token_is_no_password_for_basic() -> None:
     authorizer = Authorizer(IDENTITY, tls_verify=True)
     assert not authorizer.learn(refuse('Basic realm="r"'), SCOPE, None)
     assert await authorizer.header(SCOPE, TokenService()) is None
-    error = authorizer.explain(errors.AuthenticationError("no"))
-    assert "identity token" in (error.hint or "")
+    assert "identity token" in (error_for(refuse('Basic realm="r"'), authorizer).hint or "")
 
 
 async def test_refresh_token_replaces_what_was_there_until_it_is_refused() -> None:
@@ -418,6 +421,8 @@ async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() 
     await authorizer.header(SCOPE, service)
     authorizer._spent.append("token-0123456789")
     echo = f"{BASIC}; correct horse; correct+horse; Bearer token-0123456789"
-    error = authorizer.explain(errors.RegistryError(f"400: {echo}", detail=echo, codes=(echo,)))
+    body = json.dumps({"errors": [{"code": echo, "message": echo}]}).encode()
+    error = error_for(Answer(Request(method="GET", url="https://registry.example/v2/"), 400, {}, body), authorizer)
+    assert "…" in error.detail
     for secret in ("dXNlcjpjb3JyZWN0IGhvcnNl", "correct horse", "correct+horse", "token-0123456789"):
         assert secret not in f"{error} {error.detail} {error.codes}"

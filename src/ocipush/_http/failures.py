@@ -15,6 +15,8 @@ from .redact import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .request import Request
+
 # What OpenSSL says when the first bytes that come are no TLS record.
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 _CA_HINT: Final = "name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false"
@@ -26,25 +28,39 @@ _CERTIFICATE_HINTS: Final = {  # by OpenSSL's X509_V_ERR codes, where another CA
 }
 
 
-def proxy_error(exc: httpx.ProxyError | httpx.UnsupportedProtocol, method: str, url: str) -> TransportError:
+def failure_of(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, request: Request) -> TransportError:
+    """The library's error for what ended a request."""
+    if isinstance(exc, httpx.ProxyError | httpx.UnsupportedProtocol):
+        return proxy_error(exc, request)
+    return transport_error(exc, request)
+
+
+def stalled(request: Request, seconds: float) -> StalledError:
+    """The error for a request that made no progress in time, ``seconds`` after it began."""
+    return StalledError(
+        f"{request} stalled: no progress, {seconds:.0f} s after it began",
+        hint="the registry, or the way to it, is slow or stuck; timeouts= sets how long to wait",
+        **request.facts(),
+    )
+
+
+def proxy_error(exc: httpx.ProxyError | httpx.UnsupportedProtocol, request: Request) -> TransportError:
     return ConnectFailedError(
-        f"{method} {url}: {printable(str(exc))}",
+        f"{request}: {printable(str(exc))}",
         hint="check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY",
-        method=method,
-        url=url,
+        **request.facts(),
         temporary=isinstance(exc, httpx.ProxyError) and not str(exc).startswith("407"),
     )
 
 
-def transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, method: str, url: str) -> TransportError:
-    asked = f"{method} {url}"
+def transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, request: Request) -> TransportError:
+    asked = str(request)
     tls = next((cause for cause in _causes(exc) if isinstance(cause, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return TLSVerificationError(
             f"{asked}: the certificate is not trusted: {tls.verify_message}",
             hint=_CERTIFICATE_HINTS.get(tls.verify_code, _CA_HINT),
-            method=method,
-            url=url,
+            **request.facts(),
         )
     if tls is not None and (isinstance(exc, httpx.ConnectError) or "ALERT" in (tls.reason or "")):
         plain = tls.reason in _NOT_TLS
@@ -53,16 +69,14 @@ def transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, method: 
             hint="a registry that speaks plain HTTP needs --tls-verify=false (tls_verify=False)"
             if plain
             else "the two sides agree on no version or cipher, or the registry wants a client certificate (ssl_context=)",
-            method=method,
-            url=url,
+            **request.facts(),
             temporary=False,
         )
     if isinstance(exc, httpx.ConnectTimeout):
         return StalledError(
             f"{asked}: no connection in time",
             hint="is the port right, and not filtered? timeouts= sets how long to wait",
-            method=method,
-            url=url,
+            **request.facts(),
         )
     if isinstance(exc, httpx.ConnectError | UnicodeError):
         unknown = next((one for one in _causes(exc) if isinstance(one, socket.gaierror | UnicodeError)), None)
@@ -71,8 +85,7 @@ def transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, method: 
         return ConnectFailedError(
             f"{asked}: {'nobody listens there: connection refused' if refused else reason}",
             hint="is the registry running, and its name and port right?",
-            method=method,
-            url=url,
+            **request.facts(),
             refused=refused,
             temporary=unknown is None or getattr(unknown, "errno", None) == socket.EAI_AGAIN,
         )
@@ -80,14 +93,12 @@ def transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, method: 
         return ConnectionLostError(
             f"{asked}: what came is not the whole of an HTTP answer: {printable(without_header(str(exc)))}",
             hint="is this the address of a registry? Something between may have cut the connection",
-            method=method,
-            url=url,
+            **request.facts(),
         )
     return ConnectionLostError(
         f"{asked}: the connection was lost: {str(exc) or type(exc).__name__}",
         hint="try again; something between may have cut the connection",
-        method=method,
-        url=url,
+        **request.facts(),
     )
 
 

@@ -22,10 +22,11 @@ from .._events import (
     RetryScheduled,
 )
 from .._oci.document import Contents, Document, Manifest
+from .._registry.client import RegistryClient
 from .._registry.repository import Repository
 from ..errors import RegistryError, TagImmutableError
 from .plan import in_sending_order, inventory_sources
-from .upload import Uploads
+from .upload import Uploads, UploadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from .._http.client import Client
     from .._oci.descriptor import Descriptor
     from .._oci.reference import Reference
-    from .._registry.endpoint import Endpoint, Route
+    from .._registry.client import Route
+    from .._registry.endpoint import Endpoint
     from .._registry.journal import Journal
     from .._registry.retry import RetryPolicy
     from .._sources.base import Source
@@ -100,16 +102,15 @@ class Push:
         self.emit(RetryScheduled(self.id, what, reason, attempt, delay))
 
     def _repository(self, route: Route, name: str) -> Repository:
-        return Repository(
-            self._client.guarded(route.guard),
+        client = RegistryClient(
+            self._client,
             route,
-            name=name,
-            pace=self._endpoint.pace,
-            learned=self._endpoint.learned,
+            self._endpoint.gate,
             retry=self._retry,
             on_retry=self._retrying,
             on_warning=self._registry_warning,
         )
+        return Repository(client, name, self._endpoint.capabilities)
 
     async def check_login(self) -> None:
         """Ask the registry itself whether it knows the login."""
@@ -136,11 +137,13 @@ class Push:
             self._endpoint,
             repository,
             source,
+            UploadSettings(
+                retry=self._retry,
+                chunk_size=self._chunk_size,
+                mount_from=self._mount_from,
+                journal=self._journal,
+            ),
             push_id=self.id,
-            retry=self._retry,
-            chunk_size=self._chunk_size,
-            mount_from=self._mount_from,
-            journal=self._journal,
             emit=self.emit,
             on_retry=self._retrying,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MIB: Final = 1024 * 1024
-# Bodies to try when one was too large and nobody said what is allowed: below the limits that are met in the field
+# Sizes to try when a body was too large and the limit is unknown. They are below the limits that are common in practice
 # (Cloudflare 100 MB, ECR 20 MB, GHCR 4 MiB, nginx 1 MiB).
 LADDER: Final = (64 * MIB, 16 * MIB, 8 * MIB, 4 * MIB, MIB, MIB // 2, MIB // 4, MIB // 16)
 _LIMIT: Final = re.compile(
@@ -17,9 +17,9 @@ _UNITS: Final = {"B": 1, "BYTES": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB
 
 
 def parse_size_limit(words: str) -> int | None:
-    """The largest body in bytes that a registry's words allow, e.g. GHCR's ``maximum permissible limit of 4.00MiB``.
+    """The largest body in bytes according to a registry's message, such as GHCR's ``maximum permissible limit of 4.00MiB``.
 
-    None for less than the smallest body that is tried: a layer byte by byte would never end.
+    None if it is smaller than the smallest size that is tried, since an upload byte by byte would never end.
     """
     found = _LIMIT.search(words)
     size = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
@@ -34,12 +34,12 @@ def parse_chunk_length(value: str | None) -> int | None:
 
 @dataclass(slots=True)
 class Limits:
-    """The largest request bodies in bytes that a registry, and what stands before it, turned out to take.
+    """The largest request bodies, in bytes, that a registry and the proxies in front of it accept, as far as it is known.
 
     Attributes:
-        whole: of a body that is the blob.
-        ranged: of one with a Content-Range; GHCR's limit is for those only.
-        patch_only: a PUT with a body is not understood; the bytes go in a PATCH before an empty one (old Artifactory).
+        whole: for a body that is the whole blob.
+        ranged: for a body with a Content-Range; GHCR limits only those.
+        patch_only: a PUT with a body is not supported; the bytes are sent by PATCH, before an empty PUT (old Artifactory).
         unchunked: a blob in several bodies is refused (Google Artifact Registry) or garbled (ECR public).
     """
 
@@ -49,9 +49,9 @@ class Limits:
     unchunked: bool = False
 
     def refused(self, size: int, *, ranged: bool, said: int | None) -> bool:
-        """Take in that a body of ``size`` bytes was too large; whether a smaller one is left to try.
+        """Learn that a body of ``size`` bytes was too large. Returns whether there is a smaller size to try.
 
-        ``said`` is what the registry says that it takes.
+        ``said`` is the limit that the registry names.
         """
         smaller = said if said is not None and said < size else next((step for step in LADDER if step < size), None)
         if smaller is None:

@@ -1,28 +1,37 @@
-"""From an attempt and a failure decide whether and when to try again; read Retry-After."""
+"""Whether and when to try again: the one mechanism for first contacts, requests and blobs."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+import anyio
+
+from .._http.request import Effort
 from ..errors import ConnectFailedError, TLSVerificationError, TransportError, UnsafeLocationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    OnRetry = Callable[[str, str, int, float], None]
 
 RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a request or a blob is tried, and how long to wait between: exponential with jitter.
+    """How often a request or a blob is tried, and how long to wait between attempts: exponential backoff with jitter.
 
-    It is never the whole image that is tried again. A blob that got on since the last failure starts counting anew.
+    Only requests and blobs are retried, never the whole image. A blob that made progress since its last failure starts
+    counting again.
 
     Attributes:
-        attempts: tries in all, the first included; 1 never retries.
-        base: seconds; the first wait is at most this, and each further one at most twice the one before.
-        cap: seconds; no wait is longer, a registry's Retry-After included.
-        jitter: the share of each wait that is left to chance, 0 to 1.
-        deadline: seconds that a whole push may take, waits included; None: as long as it gets on.
+        attempts: maximum number of attempts, including the first; 1 means no retries.
+        base: the longest first wait, in seconds; it doubles with each attempt.
+        cap: the longest wait, in seconds, also for a registry's Retry-After.
+        jitter: the random share of each wait, 0 to 1.
+        deadline: seconds that a whole push may take, including waits; None means no limit.
     """
 
     attempts: int = 5
@@ -40,9 +49,9 @@ class RetryPolicy:
             raise ValueError("deadline must be more than 0, or None")
 
     def delay(self, attempt: int, *, retry_after: float | None = None, chance: float | None = None) -> float | None:
-        """Seconds to wait after attempt number ``attempt`` (from 1) failed, or None when it was the last.
+        """Seconds to wait after attempt number ``attempt`` (from 1) failed, or None if it was the last.
 
-        A registry that says when to come back is believed, up to ``cap``. ``chance`` (0 to 1) replaces chance in tests.
+        A registry's Retry-After is respected, up to ``cap``. ``chance`` (0 to 1) replaces the random number in tests.
         """
         if attempt >= self.attempts:
             return None
@@ -53,7 +62,43 @@ class RetryPolicy:
 
 
 def may_pass(failure: TransportError) -> bool:
-    """Whether trying again can help: not where TLS fails, a name does not exist, or the registry names a bad address."""
+    """Whether another attempt can succeed: not after a TLS error, an unknown name, or an address that is not allowed."""
     if isinstance(failure, ConnectFailedError):
         return failure.temporary
     return not isinstance(failure, TLSVerificationError | UnsafeLocationError)
+
+
+class Attempts:
+    """Attempts at one thing: a first contact, a request, or a blob. Counts them, and waits between them.
+
+    Args:
+        policy: how many, and how long to wait.
+        what: what is tried, for messages.
+        on_retry: called with (what, why, number of the next attempt, seconds) before each wait.
+        whole: the effort that this is part of.
+
+    Attributes:
+        effort: what the attempts have cost so far, for errors.
+    """
+
+    def __init__(self, policy: RetryPolicy, what: object, on_retry: OnRetry, *, whole: Effort | None = None) -> None:
+        self._policy = policy
+        self._what = what
+        self._on_retry = on_retry
+        self._failures = 0  # since the last progress
+        self.effort = Effort(whole)
+
+    def delay(self, *, retry_after: float | None = None) -> float | None:
+        """Count a failure. Seconds to wait before the next attempt; None: this was the last one."""
+        self._failures += 1
+        return self._policy.delay(self._failures, retry_after=retry_after)
+
+    def progressed(self) -> None:
+        """Count failures from zero again."""
+        self._failures = 0
+
+    async def wait(self, reason: str, delay: float) -> None:
+        """Wait for the next attempt."""
+        self._on_retry(str(self._what), reason, self.effort.attempts + 1, delay)
+        await anyio.sleep(delay)
+        self.effort.attempts += 1
