@@ -128,20 +128,6 @@ def test_the_success_line_is_chinese_in_a_chinese_locale(fake: Fake) -> None:
     assert done.stderr.endswith("镜像已推送到远程仓库: r.example/team/app:1\n")
 
 
-@pytest.mark.parametrize(
-    ("locale", "line"),
-    [
-        ("zh_CN.UTF-8", "error: 在本地镜像存储目录中未找到指定镜像"),
-        ("en_US.UTF-8", "error: no image 'app' in the store {store}"),
-    ],
-)
-def test_an_image_that_is_not_found_is_told_in_the_language_of_the_locale(
-    tmp_path: Path, locale: str, line: str
-) -> None:
-    done = run("push", "app", "--images-store-dir", str(tmp_path), env={"LC_ALL": locale})
-    assert (done.exit_code, done.stderr.splitlines()[0]) == (1, line.replace("{store}", str(tmp_path)))
-
-
 def test_an_image_that_was_there_already_is_a_success_that_says_so(fake: Fake) -> None:
     fake.result = events.PushResult("r.example/team/app:1", DIGEST, "m", 5, (), True, 1, 0, 0.1)
     done = run("push", "app")

@@ -16,7 +16,7 @@ import click
 
 import ocipush
 
-from ..errors import ImageNotFoundError, OcipushError
+from ..errors import OcipushError
 from . import signals as _signals
 from .progress import Mode, format_size, make_progress, printable
 
@@ -91,8 +91,6 @@ def _fail(exc: BaseException, *, debug: bool, as_json: bool) -> NoReturn:
         message, hint = f"{type(exc).__name__}: {exc}", "this is a defect of ocipush; --debug shows where"
     if as_json:
         click.echo(json.dumps({"error": {"code": type(exc).__name__, "message": message, "hint": hint}}))
-    if isinstance(exc, ImageNotFoundError) and is_chinese(os.environ):
-        message = "在本地镜像存储目录中未找到指定镜像"
     _say(f"error: {message}")
     for note in getattr(exc, "__notes__", ()):
         _say(f"note: {note}")
