@@ -51,7 +51,7 @@ class Chain:
         self._places = places
 
     async def login(self, registry: str) -> Login | None:
-        """The login for ``registry``; None if nobody has one, or if the first one found is empty."""
+        """The login for ``registry``; None if there is none, or if the first one found is empty."""
         for place in self._places:
             if (login := await place.login(registry)) is not None:
                 return login if login.username and login.password else None

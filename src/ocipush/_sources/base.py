@@ -48,7 +48,7 @@ class Source(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the person should know about the source and what does not stop a push."""
+        """Messages about the source that do not stop a push."""
         ...
 
     def select(self, ref: str | None = None) -> Descriptor:
@@ -78,7 +78,7 @@ class Source(Protocol):
         ...
 
     async def open_blob(self, blob: Descriptor) -> BlobFile | bytes:
-        """Open a blob, or give its content where that is no file. Raises like :meth:`check_blob`."""
+        """Open a blob, or give its content if it is not in a file. Raises like :meth:`check_blob`."""
         ...
 
     def locate(self, descriptor: Descriptor) -> str:

@@ -1,7 +1,7 @@
 """Open files and directories below a directory, never through a symbolic link.
 
 The one module that knows what the platform offers for this. Where files cannot be opened relative to an open directory
-(Windows), they are opened by path, and each step is looked at first: a link that replaces a directory in between is followed.
+(Windows), they are opened by path after a check of each step. A link that is created after the check is followed there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 _DIRECTORY: Final[int] = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-# O_NONBLOCK: to open a FIFO does not wait for its writer.
+# O_NONBLOCK: opening a FIFO does not wait for its writer.
 _FILE: Final[int] = os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _RELATIVE: Final = os.open in os.supports_dir_fd and _NO_FOLLOW != 0 and hasattr(os, "O_DIRECTORY")
 _pread = getattr(os, "pread", None)
@@ -34,7 +34,7 @@ class Directory:
 
     @classmethod
     def open(cls, path: Path) -> Directory:
-        """Open a directory by its path, symbolic links included: the caller trusts the path."""
+        """Open a directory by its path, which the caller trusts: symbolic links in it are followed."""
         if _RELATIVE:
             return cls(path, os.open(path, _DIRECTORY))
         if not stat.S_ISDIR(path.stat().st_mode):

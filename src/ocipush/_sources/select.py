@@ -18,7 +18,7 @@ _NAME: Final = 120  # characters of their names
 def select_descriptor(manifests: Sequence[Descriptor], ref: str | None, *, where: str) -> Descriptor:
     """The only image of ``manifests``, or the one that ``ref`` (a reference, a tag or a digest) selects.
 
-    Several descriptors of one digest are one image: the first is taken.
+    Several descriptors with one digest count as one image. The first is used.
 
     Raises:
         ManifestNotFoundError: there is none.

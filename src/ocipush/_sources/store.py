@@ -1,31 +1,35 @@
-"""The store: list the layouts of a directory, and match a person's IMAGE against them (docs/matching.md)."""
+"""The store: list the layouts of a directory, and match a person's IMAGE against them (docs/matching.md).
 
-from __future__ import annotations
+Annotations are objects here, not strings: ``StoreImage`` says ``ocipush`` as its module, where ``Path`` is no name.
+"""
 
 import difflib
 import errno
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from .._oci.descriptor import Descriptor
 from .._oci.reference import Reference, sanitize_image_name, shown, strip_white_space
-from ..errors import AmbiguousImageError, ImageNotFoundError, InvalidLayoutError, InvalidReferenceError, LayoutError
+from ..errors import (
+    AmbiguousImageError,
+    ImageNotFoundError,
+    InvalidLayoutError,
+    InvalidReferenceError,
+    LayoutError,
+    OcipushError,
+)
 from .files import Directory, too_many_files, unreadable
 from .layout import Layout
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from .._oci.descriptor import Descriptor
-    from ..errors import OcipushError
-
 _LOG = logging.getLogger("ocipush.store")
 DEFAULT_STORE: Final = "/var/lib/ar/images"
-# Where one directory answers to several names, such as `APP` and `app.`, only the name that is listed is its own.
+# Their file systems open `app` as `APP` or `app.` too: a name counts only if it is listed.
 _INEXACT: Final = sys.platform in {"win32", "darwin"}
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
@@ -38,8 +42,8 @@ class StoreImage:
         name: the layout's directory name.
         path: the layout's directory.
         ref: the recorded reference of the layout's first descriptor, or None.
-        digest, media_type: of the first descriptor, or None where there is none.
-        size: bytes of all files of the layout, where asked for.
+        digest, media_type: of the first descriptor, or None if there is none.
+        size: bytes of all files of the layout, if they were asked for.
     """
 
     name: str
@@ -55,8 +59,8 @@ class Match:
     """The image that IMAGE names.
 
     Attributes:
-        layout: the layout that matched, still open. Whoever has the match closes it.
-        descriptor: the descriptor that records IMAGE as its reference, where that is why it matched.
+        layout: the layout that matched, still open. The caller closes it.
+        descriptor: the descriptor that records IMAGE as its reference, if that is how it matched.
         warnings: how IMAGE and the image differ.
     """
 
@@ -168,7 +172,7 @@ def _names(store: Directory) -> list[str]:
 
 
 def _layouts(store: Directory, check_cancelled: Callable[[], None] = lambda: None) -> Iterator[Layout]:
-    """Open the layouts of a store one after another, by name. The caller closes each. What is not a layout is logged."""
+    """Open the layouts of a store one after another, by name. The caller closes each. Others are logged."""
     for name in _names(store):
         check_cancelled()
         try:

@@ -1,4 +1,4 @@
-"""Open things in worker threads without losing what was opened for a task that has been cancelled."""
+"""Open things in worker threads. What was opened for a task that has been cancelled meanwhile is closed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def open_in_thread(opening: Callable[[], T]) -> T:
 
 
 class _Handover(Generic[T]):
-    """What a thread opens for a task. Whichever of the two ends last closes it if the task was cancelled."""
+    """What a thread opens for a task. If the task is cancelled, the one of the two that ends last closes it."""
 
     def __init__(self, opening: Callable[[], T]) -> None:
         self._opening = opening

@@ -1,4 +1,4 @@
-"""Hash blobs: whether their content is what their digests say."""
+"""Hash blobs, to find out whether their content matches their digests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .._oci.document import Contents
     from .base import BlobFile, Source
 
-_SLICE: Final = 0.05  # seconds that a worker thread hashes before it looks whether the task was cancelled
+_SLICE: Final = 0.05  # seconds of hashing between two chances to cancel
 _PIECE: Final = 1024 * 1024  # bytes of one read
 
 
@@ -34,7 +34,7 @@ async def verify_blobs(source: Source, contents: Contents, *, include_foreign: b
 
 
 async def is_corrupt(source: Source, blob: Descriptor) -> bool:
-    """Hash one blob: whether its size or content is not what its descriptor says.
+    """Whether the size or the content of a blob does not match its descriptor. Hashes it.
 
     Raises:
         BlobCorruptError: it cannot be read.
@@ -58,7 +58,7 @@ async def is_corrupt(source: Source, blob: Descriptor) -> bool:
 
 
 class _Hashing:
-    """The hash of a blob, computed in slices: a thread that hashes can be neither stopped nor waited for at length."""
+    """The hash of a blob, computed in slices of time, because a thread cannot be interrupted."""
 
     def __init__(self, blob: BlobFile, algorithm: str) -> None:
         self._descriptor = blob.descriptor
