@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -92,6 +93,37 @@ def test_store_is_read_without_the_functions_that_windows_lacks(tmp_path: Path) 
         "nothing": ["InvalidLayoutError", "No such file or directory"],
         "tar": ["InvalidLayoutError", "it is a file, not a directory"],
     }
+
+
+@pytest.fixture
+def by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> files.Directory:
+    monkeypatch.setattr(files, "_RELATIVE", False)
+    (tmp_path / "blob").write_bytes(b"layer")
+    (tmp_path / "secret").write_bytes(b"layer")
+    return files.Directory.open(tmp_path)
+
+
+def test_file_that_is_a_link_is_not_opened_by_its_path(by_path: files.Directory) -> None:
+    os.close(by_path.open_file("blob"))
+    (by_path.path / "link").symlink_to(by_path.path / "secret")
+    with pytest.raises(OSError, match="symbolic links"):
+        by_path.open_file("link")
+
+
+def test_file_that_becomes_a_link_after_it_was_checked_is_not_opened_by_its_path(
+    by_path: files.Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = files._status
+
+    def check(path: Path) -> os.stat_result:
+        status = real(path)
+        path.unlink()
+        path.symlink_to(path.with_name("secret"))
+        return status
+
+    monkeypatch.setattr(files, "_status", check)
+    with pytest.raises(OSError, match="symbolic links"):
+        by_path.open_file("blob")
 
 
 @pytest.mark.parametrize("positional", [True, False])

@@ -55,27 +55,21 @@ class Directory:
     def open_directory(self, name: str) -> Directory:
         """Open a direct child directory. Raises OSError: ELOOP for a symbolic link, ENOTDIR for a file."""
         path = self.path / name
-        if self._descriptor is None:
-            if not stat.S_ISDIR(_status(path).st_mode):
-                raise _error(errno.ENOTDIR)
-            return Directory(path, None)
-        try:
-            return Directory(path, os.open(name, _DIRECTORY | _NO_FOLLOW, dir_fd=self._descriptor))
-        except NotADirectoryError:  # which Linux says of a link, too
-            if stat.S_ISLNK(os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_mode):
-                raise _error(errno.ELOOP) from None
-            raise
+        if self._descriptor is not None:
+            return Directory(path, _open_directory(name, self._descriptor))
+        if not stat.S_ISDIR(_status(path).st_mode):
+            raise _error(errno.ENOTDIR)
+        return Directory(path, None)
 
     def open_file(self, name: str) -> int:
         """Open ``name``, whose steps are parted by ``/``, and give its descriptor. Raises OSError like ``open_directory``."""
-        first, slash, rest = name.partition("/")
-        if slash:
-            with self.open_directory(first) as below:
-                return below.open_file(rest)
         if self._descriptor is not None:
-            return os.open(name, _FILE, dir_fd=self._descriptor)
-        seen = _status(self.path / name)
-        descriptor = os.open(self.path / name, _FILE)
+            return _open_file(name, self._descriptor)
+        path = self.path / name
+        for step in reversed(path.parents[: name.count("/")]):
+            _status(step)
+        seen = _status(path)
+        descriptor = os.open(path, _FILE)
         if not os.path.samestat(seen, os.fstat(descriptor)):
             os.close(descriptor)
             raise _error(errno.ELOOP)
@@ -130,6 +124,27 @@ def unreadable(error: type[LayoutError], what: str, exc: OSError, *, path: str) 
     if isinstance(exc, PermissionError):
         return error(reason, hint="run as a user who may read it", path=path)
     return error(reason, path=path)
+
+
+def _open_directory(name: str, parent: int) -> int:
+    try:
+        return os.open(name, _DIRECTORY | _NO_FOLLOW, dir_fd=parent)
+    except NotADirectoryError:  # which Linux says of a link, too
+        if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            raise _error(errno.ELOOP) from None
+        raise
+
+
+def _open_file(name: str, parent: int) -> int:
+    """Open ``name`` step by step, so that no step of it is a link."""
+    first, slash, rest = name.partition("/")
+    if not slash:
+        return os.open(name, _FILE, dir_fd=parent)
+    below = _open_directory(first, parent)
+    try:
+        return _open_file(rest, below)
+    finally:
+        os.close(below)
 
 
 def _status(path: Path) -> os.stat_result:

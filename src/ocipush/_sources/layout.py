@@ -149,14 +149,15 @@ def _name(descriptor: Descriptor) -> str:
 
 def _open_regular(directory: Directory, name: str) -> tuple[int, int]:
     """Open a regular file below ``directory``: its descriptor and size."""
-    where = str(directory.path / name)
     try:
         descriptor = directory.open_file(name)
     except OSError as exc:
+        where = str(directory.path / name)
         raise unreadable(BlobMissingError, f"{where} cannot be opened", exc, path=where) from exc
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
+        where = str(directory.path / name)
         raise BlobMissingError(f"{where} is not a regular file", path=where)
     return descriptor, status.st_size
 
