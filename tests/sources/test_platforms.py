@@ -98,6 +98,7 @@ def test_store_is_read_without_the_functions_that_windows_lacks(tmp_path: Path) 
 @pytest.fixture
 def by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> files.Directory:
     monkeypatch.setattr(files, "_RELATIVE", False)
+    monkeypatch.setattr(files, "_FILE", os.O_RDONLY)  # without O_NOFOLLOW
     (tmp_path / "blob").write_bytes(b"layer")
     (tmp_path / "secret").write_bytes(b"layer")
     return files.Directory.open(tmp_path)
