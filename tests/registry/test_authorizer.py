@@ -263,7 +263,7 @@ async def test_identity_token_that_is_refused_is_no_anonymous_push(status: int) 
     service = TokenService(answer=lambda _: (status, {"error": "invalid_grant"}))
     with pytest.raises(errors.RegistryError) as caught:
         await challenged(IDENTITY).header(SCOPE, service)
-    assert [asked.method for asked in service.asked] == ["POST"]
+    assert [asked.method for asked in service.asked] == ["POST"] * (2 if status == 404 else 1)
     assert caught.value.status == status
     if status in {400, 401}:
         assert isinstance(caught.value, errors.AuthenticationError)
@@ -339,7 +339,12 @@ async def test_anonymous_sends_no_login_in_any_way() -> None:
     service = TokenService(answer=lambda _: (404, {}))
     with pytest.raises(errors.RegistryError):
         await challenged(None).header(SCOPE, service)
-    assert [(asked.method, asked.authorization) for asked in service.asked] == [("GET", None)]
+    assert [(asked.method, asked.authorization) for asked in service.asked] == [("GET", None)] * 2
+
+
+async def test_token_service_that_answers_404_once_is_asked_again() -> None:
+    service = TokenService(answer=lambda _: (404, {}) if len(service.asked) == 1 else None)
+    assert await challenged(None).header(SCOPE, service) == "Bearer t2"
 
 
 # Where the login may go

@@ -17,6 +17,7 @@ NEXT = {
     "sending": {
         "stored": "sending",
         "committed": "done",
+        "found": "done",
         "broken": "checking",
         "lost": "checking",
         "refused": "checking",

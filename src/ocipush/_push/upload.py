@@ -14,9 +14,10 @@ import anyio
 from .._events import BlobProgress, BlobStarted
 from .._http.body import FileBody
 from .._registry.endpoint import LARGE
-from .._registry.lessons import Lessons
+from .._registry.lessons import Lessons, Sent, may_be_stored
 from .._registry.retry import Attempts
 from .._registry.session import TRANSITIONS, Event, State
+from .._registry.statuses import Kind
 from .._sources.base import BlobFile
 from .._sources.verify import is_corrupt
 from ..errors import BlobCorruptError, OcipushError, RegistryError, TransportError
@@ -153,6 +154,7 @@ class _Upload:
         self._lessons = Lessons(self._capabilities.limits, uploads.settings.chunk_size)
         self._session: Session | None = None
         self._step: Step | None = None
+        self._step_began = (0, 0.0)  # bytes sent before it, and when
         self._opened: BlobFile | bytes | None = None
         self._mount_from: str | None = None
         self._reached = 0  # offset at which failures were last counted from zero
@@ -238,14 +240,19 @@ class _Upload:
             closes_empty=self._requests.is_harbor,
         )
         session.reach = max(session.reach, step.end)
+        self._step_began = self._attempts.effort.sent, anyio.current_time()
         await self._requests.send(session, step, self._body(session, step, self._opened))
         if not isinstance(self._opened, BlobFile) or step.end == step.start:
             self._progress(session, step)(step.end - step.start)
+        self._lessons.arrived(self._sent(step))
         if step.final:
-            self._lessons.committed()
             return Event.COMMITTED
         await self._note_progress(session, session.acknowledged)
         return Event.STORED
+
+    def _sent(self, step: Step) -> Sent:
+        before, began = self._step_began
+        return Sent(step, self._attempts.effort.sent - before, anyio.current_time() - began)
 
     def _body(self, session: Session, step: Step, opened: BlobFile | bytes) -> FileBody | bytes:
         if isinstance(opened, bytes):
@@ -257,7 +264,7 @@ class _Upload:
         return FileBody(opened.descriptor, offset=offset, length=length, on_sent=self._progress(session, step))
 
     async def _check(self) -> Event:
-        if not await self._requests.probe():
+        if self._force or not await self._requests.probe():
             return Event.ABSENT
         # The commit succeeded, or the blob was there before and the session is still open.
         await self._give_up()
@@ -277,22 +284,30 @@ class _Upload:
 
     async def _recover(self, failure: TransportError | RegistryError) -> Event:
         """Wait for the next attempt, or raise ``failure`` for good."""
-        garbled = isinstance(failure, RegistryError) and "DIGEST_INVALID" in failure.codes and self._step is not None
-        if garbled:
+        step = self._step
+        if isinstance(failure, RegistryError) and "DIGEST_INVALID" in failure.codes and step is not None:
             await self._check_source(failure)
-        remedy = self._lessons.learn(failure, self._step)
-        delay = None
-        if remedy is not None and remedy.at_once:
-            self._attempts.progressed()
-            delay = 0.0
-        elif remedy is not None:
-            delay = self._attempts.delay(retry_after=remedy.retry_after)
-        if remedy is None or delay is None:
+        remedy = self._lessons.learn(failure, None if step is None else self._sent(step))
+        if remedy is None:
+            if await self._is_stored(failure):
+                await self._give_up()
+                return Event.FOUND
             raise failure
-        if garbled:
+        delay = 0.0 if remedy.at_once else self._attempts.delay(retry_after=remedy.retry_after)
+        if delay is None:
+            raise failure
+        if remedy.at_once:
+            self._attempts.progressed()
+        if remedy.restart:
             await self._lose_session()
         await self._attempts.wait(failure.message, delay)
         return remedy.event
+
+    async def _is_stored(self, failure: TransportError | RegistryError) -> bool:
+        """Whether a refused commit was carried out all the same, or before."""
+        if self._force or self._step is None or not self._step.final or not isinstance(failure, RegistryError):
+            return False
+        return may_be_stored(failure, Kind.COMMIT) and await self._requests.probe() is True
 
     async def _check_source(self, failure: RegistryError | TransportError) -> None:
         """Find out whether the blob was damaged on the way or in the source."""

@@ -3,7 +3,8 @@
 - ``endpoint``: one registry: how it is reached, what it can do, what it holds; shared by all pushes to it.
 - ``repository``, ``blobs``: one method for each request about manifests, and about one blob.
 - ``client``: requests with the registry's login, at its pace, repeated where that is safe, and counted.
-- ``answers``, ``error_body``: which error an answer becomes. ``retry``: what is tried again, and when.
+- ``statuses``: what each status means for each kind of request. ``answers``, ``error_body``: which error it becomes.
+- ``retry``: how often something is tried, and how long to wait.
 - ``session``: the states of an upload, and its session, without I/O. ``lessons``: what a blob's failures teach.
 - ``challenge``, ``token``, ``authorizer``: from a 401 to an Authorization header.
 - ``capabilities``, ``limits``: what the registry turned out to support, and how large a body may be.

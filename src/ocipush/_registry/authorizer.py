@@ -192,6 +192,11 @@ class Authorizer:
         return grant
 
     async def _ask(self, service: _Service, scope: str, fetch: Fetch) -> Answer:
+        """Ask for a token; twice, if the service answers 404, as one that is being replaced does."""
+        answer = await self._ask_once(service, scope, fetch)
+        return answer if answer.status != 404 else await self._ask_once(service, scope, fetch)
+
+    async def _ask_once(self, service: _Service, scope: str, fetch: Fetch) -> Answer:
         """Ask for a token: by POST (OAuth2) with an identity or refresh token, else by GET, which most services support.
 
         A refresh token is sent only to the service that issued it, and dropped when it is refused.

@@ -12,8 +12,8 @@ from .._http.urls import append_digest, in_query, resolve_location, same_origin
 from ..errors import OcipushError, RateLimitedError, RegistryError, TransportError
 from .answers import is_html, is_web_page
 from .limits import LADDER, parse_chunk_length
-from .retry import RETRIED_STATUSES
 from .session import Session, parse_range
+from .statuses import Kind, Meaning, is_temporary, meaning_of
 
 if TYPE_CHECKING:
     from .._http.answer import Answer
@@ -68,23 +68,23 @@ class BlobRequests:
         if not self.capabilities.probes:
             return None
         try:
-            answer = await self._send("HEAD", f"{self._url}/{self.blob.digest}", attempts=2)
+            answer = await self._send("HEAD", f"{self._url}/{self.blob.digest}", Kind.PROBE, attempts=2)
         except (TransportError, RegistryError):
             self.capabilities.failed_probes += 1
             return None
-        found = self._is_present(answer)
-        self.capabilities.failed_probes = self.capabilities.failed_probes + 1 if answer.status >= 500 else 0
-        return True if found else False if answer.status == 404 else None
+        meaning = meaning_of(Kind.PROBE, answer.status)
+        self.capabilities.failed_probes = self.capabilities.failed_probes + 1 if meaning is Meaning.RETRY else 0
+        if meaning is Meaning.YES and self._is_present(answer):
+            return True
+        return False if meaning is Meaning.NO else None
 
     def _is_present(self, answer: Answer) -> bool:
+        """Whether this is no web page, and a redirect leads to storage and not to another page of the registry."""
         if answer.status == 200:
             return not is_html(answer.headers)
-        location = answer.headers.get("location")
-        if answer.status not in {302, 303, 307} or location is None:
-            return False
         try:
-            target = resolve_location(answer.request.url, location)
-        except OcipushError:
+            target = resolve_location(answer.request.url, answer.headers["location"])
+        except (KeyError, OcipushError):
             return False
         return not (same_origin(self.client.route.base, target) and urlsplit(target).path.startswith("/v2/"))
 
@@ -103,19 +103,19 @@ class BlobRequests:
                 return self._session(answer)
         algorithm = self.blob.digest.algorithm
         query = "" if algorithm == "sha256" else f"?digest-algorithm={algorithm}"
-        return self._session(await self._send("POST", f"{self._url}/uploads/{query}"))
+        return self._session(await self._send("POST", f"{self._url}/uploads/{query}", Kind.OPEN))
 
     async def _mount(self, source: str) -> Answer | None:
         scope = self._scope if source == self.repository else f"{self._scope} repository:{source}:pull"
         query = f"mount={in_query(self.blob.digest)}&from={in_query(source)}"
         try:
-            answer = await self._send("POST", f"{self._url}/uploads/?{query}", scope=scope)
+            answer = await self._send("POST", f"{self._url}/uploads/?{query}", Kind.MOUNT, scope=scope)
         except RegistryError as exc:  # the token service grants no pull scope for it
-            if exc.status in RETRIED_STATUSES or isinstance(exc, RateLimitedError):
+            if is_temporary(exc.status) or isinstance(exc, RateLimitedError):
                 raise
             self.capabilities.refused_mounts.add((self.repository, source))
             return None
-        refused = answer.status in {400, 401, 403, 404, 405}
+        refused = meaning_of(Kind.MOUNT, answer.status) is Meaning.NO
         if refused and not isinstance(self.client.error(answer), RateLimitedError):
             self.capabilities.refused_mounts.add((self.repository, source))
             return None
@@ -135,8 +135,8 @@ class BlobRequests:
 
         ("Pushing a blob in chunks", the status of an upload.)
         """
-        answer = await self._send("GET", session.location)
-        if answer.status not in {200, 202, 204}:
+        answer = await self._send("GET", session.location, Kind.SESSION)
+        if meaning_of(Kind.SESSION, answer.status) is not Meaning.YES:
             session.gone = answer.status == 404
             return False
         return session.resume(parse_range(answer.headers.get("range")), _location(answer))
@@ -159,7 +159,8 @@ class BlobRequests:
             effort=self.effort,
         )
         answer = await self.client.send_once(request, self._scope)
-        if answer.status not in {200, 201, 202, 204} or is_web_page(answer.headers, answer.body):
+        kind = Kind.COMMIT if step.final else Kind.CHUNK
+        if meaning_of(kind, answer.status) is not Meaning.YES or is_web_page(answer.headers, answer.body):
             if answer.status == 416:
                 session.out_of_range()
             error = self.client.error(answer)
@@ -182,9 +183,11 @@ class BlobRequests:
     async def _give_up(self, method: str, location: str) -> Answer:
         return await self.client.give_up(Request(method=method, url=location), self._scope)
 
-    async def _send(self, method: str, url: str, *, scope: str | None = None, attempts: int | None = None) -> Answer:
+    async def _send(
+        self, method: str, url: str, kind: Kind, *, scope: str | None = None, attempts: int | None = None
+    ) -> Answer:
         request = Request(method=method, url=url, effort=self.effort)
-        return await self.client.send(request, self._scope if scope is None else scope, attempts=attempts)
+        return await self.client.send(request, self._scope if scope is None else scope, kind, attempts=attempts)
 
 
 def _location(answer: Answer) -> str | None:

@@ -10,7 +10,8 @@ from .._http.redact import without_query
 from .._http.urls import same_origin
 from ..errors import ConnectFailedError, TransportError
 from .answers import error_for, is_rate_limit, parse_warnings
-from .retry import RETRIED_STATUSES, Attempts, may_pass
+from .retry import Attempts, may_pass
+from .statuses import Kind, Meaning, meaning_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -84,7 +85,7 @@ class RegistryClient:
         self._on_retry = on_retry
         self._on_warning = on_warning
 
-    async def send(self, request: Request, scope: str, *, attempts: int | None = None) -> Answer:
+    async def send(self, request: Request, scope: str, kind: Kind, *, attempts: int | None = None) -> Answer:
         """Send a request that is safe to repeat; after a 401, once more with what the registry asked for.
 
         Redirects are not followed. ``attempts``: a lower limit than that of the retry policy.
@@ -93,7 +94,7 @@ class RegistryClient:
             TransportError: there was no answer, after all attempts.
             RegistryError: the token service refused.
         """
-        repeat = self._repeat if attempts is None else partial(self._repeat, at_most=attempts)
+        repeat = partial(self._repeat, kind=kind, at_most=attempts)
         answer = await self._send_with_login(request, scope, repeat)
         if answer.renewable:
             answer = replace(await self._send_with_login(request, scope, repeat), renewable=False)
@@ -122,13 +123,13 @@ class RegistryClient:
     ) -> Answer:
         ours = same_origin(self.route.base, request.url)
         authorizer = self.route.authorizer
-        authorization = await authorizer.header(scope, self._repeat) if ours else None
+        authorization = await authorizer.header(scope, partial(self._repeat, kind=Kind.TOKEN)) if ours else None
         answer = await send(_authorized(request, authorization))
         if answer.status == 401 and ours and authorizer.learn(answer, scope, authorization):
             return replace(answer, renewable=True)
         return answer
 
-    async def _repeat(self, request: Request, at_most: int | None = None) -> Answer:
+    async def _repeat(self, request: Request, *, kind: Kind, at_most: int | None = None) -> Answer:
         policy = self._retry
         if at_most is not None and at_most < policy.attempts:
             policy = replace(policy, attempts=at_most)
@@ -146,7 +147,7 @@ class RegistryClient:
                 reason = exc.message
             else:
                 limited = is_rate_limit(answer.status, answer.words)
-                if answer.status not in RETRIED_STATUSES and not limited:
+                if meaning_of(kind, answer.status) is not Meaning.RETRY and not limited:
                     self._gate.served(answer.latency)
                     return answer
                 delay = attempts.delay(retry_after=answer.retry_after)

@@ -10,20 +10,29 @@ from typing import TYPE_CHECKING, Final
 from ..errors import (
     AuthenticationError,
     BlobTooLargeError,
+    ConnectionLostError,
     RateLimitedError,
     RegistryError,
     TransportError,
     UploadInvalidatedError,
 )
-from .limits import MIB
-from .retry import RETRIED_STATUSES, may_pass
+from .limits import LADDER, MIB
+from .retry import may_pass
 from .session import Event
+from .statuses import Kind, Meaning, is_temporary, meaning_of
 
 if TYPE_CHECKING:
     from .limits import Limits
     from .session import Step
 
-_CHUNK_AFTER_CUTS: Final = 16 * MIB  # chunk size of a blob that was cut twice and had to be restarted
+_LOSSES: Final = 2  # lost sessions after which a blob is sent in chunks
+_FIRST_CHUNK: Final = 16 * MIB  # size of those chunks; each further lost session makes them smaller
+_SHARE: Final = 3  # a chunk is to take a third of the time that a request may take
+_GROWTH: Final = 4  # how much larger chunks become when their number makes the Location too long
+# Codes that say that what was sent has not been stored.
+_NOT_STORED: Final = frozenset(
+    {"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "SIZE_INVALID", "DIGEST_INVALID"}
+)
 
 
 class Setback(Enum):
@@ -34,6 +43,7 @@ class Setback(Enum):
     GARBLED = auto()  # the registry computed another digest from several bodies
     FORM_REFUSED = auto()  # this kind of request is not supported
     TOKEN_REFUSED = auto()  # a token was replaced since the blob last made progress
+    URL_TOO_LONG = auto()  # the Location has grown with each chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +54,28 @@ class Remedy:
         event: what it means for the upload.
         retry_after: seconds that the registry asks to wait, or None.
         at_once: the blob will be sent in another way: do not wait, and count failures from zero.
+        restart: give up the session.
     """
 
     event: Event
     retry_after: float | None = None
     at_once: bool = False
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request that sent a part of a blob.
+
+    Attributes:
+        step: which part.
+        size: bytes of it that were written to the network.
+        seconds: how long it took, or until it failed.
+    """
+
+    step: Step
+    size: int = 0
+    seconds: float = 0.0
 
 
 class Lessons:
@@ -64,13 +91,32 @@ class Lessons:
         self._wanted = chunk_size
         self._setbacks = Counter[Setback]()
         self._too_large: int | None = None  # the smallest body that was refused for its size
+        self._rate: float | None = None  # bytes a second, as last measured
+        self._too_long: int | None = None  # the smallest body that was cut by the limit in time
 
     @property
     def chunk_size(self) -> int | None:
         """Bytes of a chunk; None: send the blob whole."""
-        if self._wanted is None and self._setbacks[Setback.SESSION_LOST] > 1:
-            return _CHUNK_AFTER_CUTS
-        return self._wanted
+        growth: int = _GROWTH ** self._setbacks[Setback.URL_TOO_LONG]
+        if self._wanted is not None:
+            return self._wanted * growth
+        sizes = [size for size in (self._size_in_time(), self._size_after_losses()) if size is not None]
+        return min(sizes) * growth if sizes else None
+
+    def _size_in_time(self) -> int | None:
+        """The largest body that gets through in time."""
+        limit = self._limits.time.seconds
+        if limit is None or self._rate is None:
+            return None
+        size = self._rate * limit / _SHARE
+        if self._too_long is not None:
+            size = min(size, self._too_long / 2)
+        return max(int(size), LADDER[-1])
+
+    def _size_after_losses(self) -> int | None:
+        losses = self._setbacks[Setback.SESSION_LOST] - _LOSSES
+        smaller = [size for size in LADDER if size <= _FIRST_CHUNK]
+        return smaller[min(losses, len(smaller) - 1)] if losses >= 0 else None
 
     @property
     def patch_first(self) -> bool:
@@ -85,36 +131,63 @@ class Lessons:
         """The blob has made progress since the last failure."""
         del self._setbacks[Setback.TOKEN_REFUSED]
 
-    def committed(self) -> None:
-        """The registry has the blob: what was a trial is known to work."""
-        self._limits.patch_only |= self.patch_first
+    def arrived(self, sent: Sent) -> None:
+        """A part of the blob was accepted."""
+        if sent.seconds > 0 and sent.size >= LADDER[-1]:
+            self._rate = sent.size / sent.seconds
+        if sent.step.final:
+            self._limits.patch_only |= self.patch_first  # what was a trial is known to work
 
-    def learn(self, failure: TransportError | RegistryError, step: Step | None) -> Remedy | None:
-        """What to do about a failure; None if it is final. ``step`` is the part of the blob that was being sent, if any."""
-        if step is None:  # a request that is safe to repeat has been repeated already
+    def learn(self, failure: TransportError | RegistryError, sent: Sent | None) -> Remedy | None:
+        """What to do about a failure; None if it is final. ``sent`` is the part of the blob that was being sent, if any."""
+        if sent is None:  # a request that is safe to repeat has been repeated already
             return Remedy(Event.LOST, failure.retry_after) if isinstance(failure, UploadInvalidatedError) else None
         if isinstance(failure, TransportError):
+            if isinstance(failure, ConnectionLostError):
+                self._note_cut(sent)
             return Remedy(Event.BROKEN) if may_pass(failure) else None
+        return self._learn_from_answer(failure, sent)
+
+    def _learn_from_answer(self, failure: RegistryError, sent: Sent) -> Remedy | None:
+        step = sent.step
         if self._changes_form(failure, step):
             return Remedy(Event.REFUSED, at_once=True)
-        event = self._event_of(failure, step)
+        if failure.status == 414 and step.ranged and self._setbacks[Setback.URL_TOO_LONG] < len(LADDER):
+            self._setbacks[Setback.URL_TOO_LONG] += 1
+            return Remedy(Event.LOST, at_once=True, restart=True)
+        if "DIGEST_INVALID" in failure.codes:
+            self._setbacks[Setback.GARBLED] += step.start > 0
+            self._limits.unchunked |= self._setbacks[Setback.GARBLED] > 1 and self._limits.whole is None
+            return Remedy(Event.REFUSED, failure.retry_after, restart=True)
+        event = self._event_of(failure, sent)
         if event is None:
             return None
         return Remedy(event, 0.0 if isinstance(failure, AuthenticationError) else failure.retry_after)
 
-    def _event_of(self, failure: RegistryError, step: Step) -> Event | None:
-        if "DIGEST_INVALID" in failure.codes:
-            self._setbacks[Setback.GARBLED] += step.start > 0
-            self._limits.unchunked |= self._setbacks[Setback.GARBLED] > 1 and self._limits.whole is None
-            return Event.REFUSED
+    def _event_of(self, failure: RegistryError, sent: Sent) -> Event | None:
+        step = sent.step
         if isinstance(failure, UploadInvalidatedError):
             self._setbacks[Setback.PUT_UNKNOWN] += failure.status == 404 and step.start == 0 and step.final
             return Event.LOST
         if isinstance(failure, AuthenticationError) and failure.renewable:
             self._setbacks[Setback.TOKEN_REFUSED] += 1
             return Event.BROKEN if self._setbacks[Setback.TOKEN_REFUSED] == 1 else None
-        passing = isinstance(failure, RateLimitedError) or failure.status in RETRIED_STATUSES
-        return Event.BROKEN if passing else None
+        if isinstance(failure, RateLimitedError):
+            return Event.BROKEN
+        if not is_temporary(failure.status):
+            return None
+        self._note_cut(sent)
+        return Event.BROKEN
+
+    def _note_cut(self, sent: Sent) -> None:
+        """Learn from a request that broke while its body was being sent, or before it was answered."""
+        if sent.size < LADDER[-1] or sent.seconds <= 0:
+            return
+        self._limits.time.cut(sent.seconds)
+        self._rate = sent.size / sent.seconds
+        if self._limits.time.seconds is not None:
+            size = sent.step.end - sent.step.start
+            self._too_long = min(size, self._too_long or size)
 
     def _changes_form(self, failure: RegistryError, step: Step) -> bool:
         """Whether the failure says that the registry wants its blobs in another form."""
@@ -142,3 +215,11 @@ class Lessons:
             return False
         self._setbacks[Setback.FORM_REFUSED] += 1
         return True
+
+
+def may_be_stored(failure: RegistryError, kind: Kind) -> bool:
+    """Whether a refused request may have been carried out all the same, or before: one HEAD then decides.
+
+    A registry that stored the content, and whose answer was lost, can refuse the same request when it comes again.
+    """
+    return meaning_of(kind, failure.status) is Meaning.ASK and _NOT_STORED.isdisjoint(failure.codes)

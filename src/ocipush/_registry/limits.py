@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Final
 
 MIB: Final = 1024 * 1024
@@ -32,6 +33,32 @@ def parse_chunk_length(value: str | None) -> int | None:
     return int(value) if re.fullmatch(r"[0-9]{1,15}", value) else None
 
 
+_SAME: Final = 0.05  # two requests whose ages at the cut differ by less than this share ran into the same limit
+_JITTER: Final = 0.15  # seconds by which they may differ in any case
+_SHORTEST: Final = 0.9  # seconds; a connection that is cut sooner broke for another reason
+
+
+class TimeLimit:
+    """How long a registry, or a proxy in front of it, lets a request take; learned from requests that were cut.
+
+    Attributes:
+        seconds: the limit, or None as long as it is unknown.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+        self._ages = deque[float](maxlen=8)
+
+    def cut(self, age: float) -> None:
+        """A request was cut ``age`` seconds after it began. Two cuts at the same age are a limit."""
+        if age < _SHORTEST:
+            return
+        same = [other for other in self._ages if abs(other - age) <= max(_JITTER, _SAME * age)]
+        if same:
+            self.seconds = min(age, *same, self.seconds or age)
+        self._ages.append(age)
+
+
 @dataclass(slots=True)
 class Limits:
     """The largest request bodies, in bytes, that a registry and the proxies in front of it accept, as far as it is known.
@@ -41,12 +68,14 @@ class Limits:
         ranged: for a body with a Content-Range; GHCR limits only those.
         patch_only: a PUT with a body is not supported; the bytes are sent by PATCH, before an empty PUT (old Artifactory).
         unchunked: a blob in several bodies is refused (Google Artifact Registry) or garbled (ECR public).
+        time: how long a request may take.
     """
 
     whole: int | None = None
     ranged: int | None = None
     patch_only: bool = False
     unchunked: bool = False
+    time: TimeLimit = field(default_factory=TimeLimit)
 
     def refused(self, size: int, *, ranged: bool, said: int | None) -> bool:
         """Learn that a body of ``size`` bytes was too large. Returns whether there is a smaller size to try.

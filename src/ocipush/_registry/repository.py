@@ -12,6 +12,7 @@ from .._oci.media_types import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MAN
 from ..errors import AuthorizationError, InvalidLayoutError, UnexpectedResponseError
 from .answers import is_html, is_web_page
 from .blobs import BlobRequests
+from .statuses import Kind, Meaning, meaning_of
 
 if TYPE_CHECKING:
     from .._http.answer import Answer
@@ -52,16 +53,17 @@ class Repository:
     async def check_login(self) -> None:
         """Ask the registry whether it accepts the login; raises its error (distribution-spec, "Determining Support")."""
         request = Request(method="GET", url=f"{self._client.route.base}/v2/")
-        answer = await self._client.send(request, self._scope)
-        if answer.status != 200:
+        answer = await self._client.send(request, self._scope, Kind.LOGIN)
+        if meaning_of(Kind.LOGIN, answer.status) is not Meaning.YES:
             raise self._client.error(answer)
 
     async def manifest_digest(self, identifier: str) -> str | None:
         """The digest that a tag or digest names now; None if there is none, or the answer is unclear."""
         answer = await self._ask("HEAD", identifier)
-        if answer.status in {400, 403, 404, 405, 501}:  # 403: the login may only be allowed to write
+        meaning = meaning_of(Kind.TAG, answer.status)
+        if meaning is Meaning.NO:
             return None
-        if answer.status != 200 or is_html(answer.headers):
+        if meaning is not Meaning.YES or is_html(answer.headers):
             error = self._client.error(answer)
             if isinstance(error, AuthorizationError):
                 return None  # the same, in a registry that does not answer 403
@@ -95,8 +97,8 @@ class Repository:
             headers={"Content-Type": document.media_type},
             body=document.raw,
         )
-        answer = await self._client.send(request, self._scope)
-        if answer.status not in {200, 201, 202, 204} or is_web_page(answer.headers, answer.body):
+        answer = await self._client.send(request, self._scope, Kind.MANIFEST)
+        if meaning_of(Kind.MANIFEST, answer.status) is not Meaning.YES or is_web_page(answer.headers, answer.body):
             raise self._client.error(answer)
         theirs, ours = answer.headers.get("docker-content-digest"), document.descriptor.digest
         if theirs and theirs not in {ours, Digest.of(document.raw)}:  # some registries use sha256 for all digests
@@ -110,4 +112,4 @@ class Repository:
 
     async def _ask(self, method: str, identifier: str) -> Answer:
         request = Request(method=method, url=f"{self.url}/manifests/{identifier}", headers=_ACCEPT)
-        return await self._client.send(request, self._scope)
+        return await self._client.send(request, self._scope, Kind.TAG if method == "HEAD" else Kind.FETCH)

@@ -48,6 +48,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.OPENING, Event.LOST): State.CHECKING,
     (State.SENDING, Event.STORED): State.SENDING,
     (State.SENDING, Event.COMMITTED): State.DONE,
+    (State.SENDING, Event.FOUND): State.DONE,
     (State.SENDING, Event.BROKEN): State.CHECKING,
     (State.SENDING, Event.LOST): State.CHECKING,
     (State.SENDING, Event.REFUSED): State.CHECKING,
