@@ -133,7 +133,7 @@ def test_docstring_of_a_package_names_its_modules(package: str) -> None:
 
 
 def test_contributing_names_every_package() -> None:
-    text = (SRC.parents[1] / "CONTRIBUTING.md").read_text()
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
     assert {package for package in PACKAGES if f"{package}/" not in text} == set()
 
 

@@ -427,10 +427,10 @@ def test_bad_input_is_told_once_and_no_registry_hears_of_it(
 @pytest.mark.parametrize(
     ("words", "error", "hint"),
     [
-        (["push"], "Missing argument 'IMAGE'", "`ocipush push --help`"),
+        (["push"], "missing argument 'IMAGE'", "`ocipush push --help`"),
         (["image", "push", "app", "b"], "unexpected extra argument (b)", "`ocipush image push --help`"),
         (["push", "--nope", "app"], "'--nope'", "`ocipush push --help`"),
-        (["frob"], "No such command 'frob'", "`ocipush --help`"),
+        (["frob"], "no such command 'frob'", "`ocipush --help`"),
         (["push", "--tls-verify=maybe", "app"], "'maybe' is neither true nor false", "`ocipush push --help`"),
         (["push", "--ref"], "'--ref' requires an argument", "--help`"),
         (["login", "x", "-u", "a", "-p", "b", "--password-stdin"], "exclude each other", "`ocipush login --help`"),

@@ -25,6 +25,7 @@ from click.testing import CliRunner
 import ocipush
 from ocipush import errors
 from ocipush._cli.commands import cli
+from ocipush._cli.hints import rewrite_hint
 from ocipush.testing import BasicAuth, BearerAuth, Registry, Request, Response
 
 if TYPE_CHECKING:
@@ -114,6 +115,9 @@ def check(person: Person, told: Told, error: type[errors.OcipushError], words: s
     assert told.error is (errors.OcipushError if person.way == "command" else error), told.all
     assert words in told.message
     assert told.hint
+    if person.way == "command":
+        hint = rewrite_hint(hint) or ""
+        assert "timeouts=" not in told.hint
     assert hint in told.hint
     assert len(told.message) < 2000
     assert told.message.isprintable()

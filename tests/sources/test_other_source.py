@@ -17,7 +17,9 @@ from ocipush._http.timeouts import Timeouts
 from ocipush._http.tls import Context
 from ocipush._oci.descriptor import Descriptor
 from ocipush._oci.digest import Digest
+from ocipush._push.options import PushOptions, complete
 from ocipush._push.push import Push
+from ocipush._push.reporter import Reporter
 from ocipush._registry.endpoint import Endpoint
 from ocipush._sources.base import BlobFile, Source
 from ocipush._sources.select import select_descriptor
@@ -110,8 +112,9 @@ async def push(source: Source, registry: Registry, events: list[ocipush.Event], 
     client = Client(verify=Context(), timeouts=Timeouts(), user_agent="tests", transport=None)
     endpoint = Endpoint(registry.host, None, tls_verify=True)
     contents = await read_contents(source, source.select())
+    reporter, given = Reporter(events.append), complete(PushOptions, PushOptions(), "push")
     try:
-        one = Push(client, endpoint, on_event=events.append, retry=ocipush.RetryPolicy(), **options)
+        one = Push(client, endpoint, reporter, given, retry=ocipush.RetryPolicy(), **options)
         return await one.run(source, contents, ocipush.Reference.parse(f"{registry.host}/team/app:1"))
     finally:
         await client.aclose()

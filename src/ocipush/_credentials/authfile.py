@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
+import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from .._oci.reference import strip_white_space
 from ..errors import CredentialError
@@ -95,12 +96,16 @@ def _update(authfile: str | os.PathLike[str] | None, change: Callable[[dict[str,
     try:
         path = path.resolve()  # a symlinked file stays a link
         _make_private(path.parent)
-        with _locked(path):
+        with _locked(path) as locked:
             document = _load(path)
             registries = _registries(document, path)
             changed = change(registries)
             if changed:
-                _replace(path, json.dumps({**document, "registries": registries}, indent=2, ensure_ascii=False))
+                _replace(
+                    path,
+                    json.dumps({**document, "registries": registries}, indent=2, ensure_ascii=False),
+                    locked=locked,
+                )
             return changed
     except (OSError, RuntimeError) as exc:  # RuntimeError: a loop of symbolic links
         raise CredentialError(f"{path} cannot be written: {exc}", source=str(path)) from exc
@@ -114,20 +119,35 @@ def _make_private(directory: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Generator[None]:
-    """Lock a file beside ``path``: a rename would defeat a lock on the file itself."""
+def _locked(path: Path) -> Generator[bool]:
+    """Lock a file beside ``path``: a rename would defeat a lock on the file itself. Gives whether there is a lock."""
     with open(path.with_name(path.name + ".lock"), "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield _flock(lock)
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a new file and put it in the place of ``path``. One that a crash left is taken away first: it holds logins."""
-    new = path.with_name(path.name + ".new")
+def _flock(file: TextIO) -> bool:
+    """Wait for the lock on an open file. False where the system has none, such as Windows."""
+    if sys.platform == "win32":
+        return False
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return True
+
+
+def _replace(path: Path, text: str, *, locked: bool) -> None:
+    """Write a new file and put it in the place of ``path``. One that a crash left is taken away first: it holds logins.
+
+    Without a lock, others may be writing theirs: each has a name of its own, and the last one stays.
+    """
+    new = path.with_name(path.name + (".new" if locked else f".{os.getpid()}-{threading.get_ident()}.new"))
     new.unlink(missing_ok=True)
     try:
         with open(new, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            os.fchmod(file.fileno(), 0o600)  # whatever the umask
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), 0o600)  # whatever the umask
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -152,7 +172,7 @@ def _load(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise CredentialError(f"{path} cannot be read: {reason}", source=str(path)) from exc
-    if wide:
+    if wide and os.name == "posix":
         _LOG.warning("%s can be read by others: its mode should be 0600", path)
     try:
         document = json.loads(text, object_pairs_hook=_unique)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .._oci.descriptor import Descriptor
 
 
-def choose_target(target: str | None, recorded: str | None, *, where: str, root: Descriptor) -> Reference:
+def choose_target(target: str | Reference | None, recorded: str | None, *, where: str, root: Descriptor) -> Reference:
     """The target that was given, else the recorded reference (docs/matching.md, "Choosing the target").
 
     ``where`` names the source in messages.
@@ -32,7 +32,8 @@ def choose_target(target: str | None, recorded: str | None, *, where: str, root:
             hint="name the target with --target (target=)",
         )
     try:
-        reference = Reference.parse(strip_white_space(target if target is not None else recorded or ""))
+        named = target if target is not None else recorded or ""
+        reference = named if isinstance(named, Reference) else Reference.parse(strip_white_space(named))
     except InvalidReferenceError as exc:
         if target is not None:
             raise

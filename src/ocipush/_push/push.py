@@ -1,26 +1,16 @@
-"""One push under way: what the remote has, then the blobs, then the manifests, the tag last."""
+"""One push: what the registry has, then the blobs, then the manifests, the tag last."""
+
+# pyright: reportTypedDictNotRequiredAccess=false
+# The options are complete here: see options.complete().
 
 from __future__ import annotations
 
-import logging
-import uuid
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
-from .._events import (
-    BlobDone,
-    BlobOutcome,
-    BlobResult,
-    Event,
-    ManifestDone,
-    PushResult,
-    PushStarted,
-    PushWarning,
-    RegistryWarning,
-    RetryScheduled,
-)
+from .._events import BlobDone, BlobOutcome, BlobResult, ManifestDone, PushResult, PushStarted
 from .._oci.document import Contents, Document, Manifest
 from .._registry.client import RegistryClient
 from .._registry.repository import Repository
@@ -31,7 +21,6 @@ from .upload import Uploads, UploadSettings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from .._events import OnEvent
     from .._http.client import Client
     from .._oci.descriptor import Descriptor
     from .._oci.reference import Reference
@@ -40,114 +29,64 @@ if TYPE_CHECKING:
     from .._registry.journal import Journal
     from .._registry.retry import RetryPolicy
     from .._sources.base import Source
+    from .options import PushOptions
+    from .reporter import Reporter
 
+T = TypeVar("T")
 
-_LOG = logging.getLogger("ocipush")
-_REPAIRS: Final = 2  # how often blobs that a registry misses after all are sent before its no is final
+_REPAIRS: Final = 2  # how many times blobs that the registry turns out to miss are uploaded before its refusal is final
 
 
 class Push:
-    """One push: its events and its order of requests (wire.md, "Plan").
+    """One push: the order of its requests (docs/requests.md, "Requests").
 
     Args:
-        on_event: takes progress events.
-        include_foreign: send non-distributable layers too.
-        chunk_size, mount_from, journal: as :class:`Uploads` takes them.
-        force: send every blob and manifest, whatever the registry holds.
+        client: sends the requests.
+        endpoint: the registry.
+        reporter: told what happens.
+        options: all of them.
+        retry: how often requests and blobs are tried.
+        chunk_size, journal: as :class:`Uploads` takes them.
     """
 
     def __init__(
         self,
         client: Client,
         endpoint: Endpoint,
+        reporter: Reporter,
+        options: PushOptions,
         *,
-        on_event: OnEvent | None,
         retry: RetryPolicy,
-        include_foreign: bool = False,
         chunk_size: int | None = None,
-        mount_from: str | None = None,
         journal: Journal | None = None,
-        force: bool = False,
     ) -> None:
-        self.id = uuid.uuid4().hex[:12]
         self._client = client
         self._endpoint = endpoint
+        self._reporter = reporter
+        self._options = options
         self._retry = retry
-        self._on_event = on_event
-        self._include_foreign = include_foreign
         self._chunk_size = chunk_size
-        self._mount_from = mount_from
         self._journal = journal
-        self._force = force
-        self._warned: set[str] = set()
-
-    def emit(self, event: Event) -> None:
-        """Give an event to the caller; what its callback raises ends the push."""
-        if self._on_event is not None:
-            self._on_event(event)
-
-    def warn(self, text: str) -> None:
-        """Tell of something that does not stop the push."""
-        _LOG.warning("%s", text)
-        self.emit(PushWarning(self.id, text))
-
-    def _registry_warning(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
-            _LOG.warning("the registry warns: %s", text)
-            self.emit(RegistryWarning(self.id, text))
-
-    def _retrying(self, what: str, reason: str, attempt: int, delay: float) -> None:
-        _LOG.info("%s: %s; attempt %d in %.1f s", what, reason, attempt, delay)
-        self.emit(RetryScheduled(self.id, what, reason, attempt, delay))
-
-    def _repository(self, route: Route, name: str) -> Repository:
-        client = RegistryClient(
-            self._client,
-            route,
-            self._endpoint.gate,
-            retry=self._retry,
-            on_retry=self._retrying,
-            on_warning=self._registry_warning,
-        )
-        return Repository(client, name, self._endpoint.capabilities)
 
     async def check_login(self) -> None:
-        """Ask the registry itself whether it knows the login."""
+        """Ask the registry itself whether it accepts the login."""
 
         async def ask(route: Route) -> None:
             await self._repository(route, "").check_login()
 
-        await self._endpoint.ask(ask, retry=self._retry, warn=self.warn, on_retry=self._retrying)
+        await self._ask(ask)
 
     async def run(self, source: Source, contents: Contents, reference: Reference) -> PushResult:
-        """Push what was read; one request where the reference names it already."""
+        """Push what was read; one request if the reference names it already."""
         started = anyio.current_time()
-        digest = contents.root.descriptor.digest
-        self.emit(PushStarted(self.id, source.where, reference.name, digest, len(contents.blobs), contents.size))
-
-        async def ask(route: Route) -> tuple[Repository, str | None]:
-            repository = self._repository(route, reference.repository)
-            return repository, await repository.manifest_digest(reference.identifier)
-
-        repository, current = await self._endpoint.ask(ask, retry=self._retry, warn=self.warn, on_retry=self._retrying)
-        if self._force:
-            current = None
-        uploads = Uploads(
-            self._endpoint,
-            repository,
-            source,
-            UploadSettings(
-                retry=self._retry,
-                chunk_size=self._chunk_size,
-                mount_from=self._mount_from,
-                journal=self._journal,
-            ),
-            push_id=self.id,
-            emit=self.emit,
-            on_retry=self._retrying,
+        push_id, digest = self._reporter.push_id, contents.root.descriptor.digest
+        self._reporter.emit(
+            PushStarted(push_id, source.where, reference.name, digest, len(contents.blobs), contents.size)
         )
+        repository, current = await self._look_up(reference)
+        uploads = self._uploads(repository, source)
         blobs: tuple[BlobResult, ...] = ()
+        sent = 0
         if current != digest:
             if current is not None:
                 await self._take_inventory(repository, current, contents)
@@ -155,6 +94,7 @@ class Push:
             for document in contents.documents:
                 last = document is contents.root
                 await self._put(repository, uploads, contents, document, reference.identifier if last else None)
+            sent = uploads.sent + sum(len(document.raw) for document in contents.documents)
         return PushResult(
             reference=reference.name,
             digest=digest,
@@ -163,12 +103,53 @@ class Push:
             blobs=blobs,
             unchanged=current == digest,
             requests=repository.requests,
-            sent=uploads.sent + (0 if current == digest else sum(len(one.raw) for one in contents.documents)),
+            sent=sent,
             seconds=anyio.current_time() - started,
         )
 
+    async def _look_up(self, reference: Reference) -> tuple[Repository, str | None]:
+        """The repository, and the digest that the reference names now; None with ``force``: it does not matter."""
+
+        async def ask(route: Route) -> tuple[Repository, str | None]:
+            repository = self._repository(route, reference.repository)
+            return repository, await repository.manifest_digest(reference.identifier)
+
+        repository, current = await self._ask(ask)
+        return repository, None if self._options["force"] else current
+
+    async def _ask(self, question: Callable[[Route], Awaitable[T]]) -> T:
+        reporter = self._reporter
+        return await self._endpoint.ask(question, retry=self._retry, warn=reporter.warn, on_retry=reporter.retrying)
+
+    def _repository(self, route: Route, name: str) -> Repository:
+        client = RegistryClient(
+            self._client,
+            route,
+            self._endpoint.gate,
+            retry=self._retry,
+            on_retry=self._reporter.retrying,
+            on_warning=self._reporter.registry_warning,
+        )
+        return Repository(client, name, self._endpoint.capabilities)
+
+    def _uploads(self, repository: Repository, source: Source) -> Uploads:
+        return Uploads(
+            self._endpoint,
+            repository,
+            source,
+            UploadSettings(
+                retry=self._retry,
+                chunk_size=self._chunk_size,
+                mount_from=self._options["mount_from"],
+                journal=self._journal,
+            ),
+            push_id=self._reporter.push_id,
+            emit=self._reporter.emit,
+            on_retry=self._reporter.retrying,
+        )
+
     async def _take_inventory(self, repository: Repository, current: str, contents: Contents) -> None:
-        """What the tag names now tells which blobs are there, for one request instead of one a blob (wire.md, step 2)."""
+        """Learn from what the tag names now which blobs are there, with one request (docs/requests.md, "Inventory")."""
         if self._endpoint.counts_pulls or sum(not blob.is_foreign for blob in contents.blobs) <= 3:
             return
         held = self._endpoint.known_blobs.setdefault(repository.name, set())
@@ -183,10 +164,10 @@ class Push:
         outcomes: dict[str, BlobOutcome] = {}
 
         async def one(blob: Descriptor) -> None:
-            foreign = blob.is_foreign and not self._include_foreign
-            outcome: BlobOutcome = "foreign" if foreign else await uploads.ensure(blob, force=self._force)
+            foreign = blob.is_foreign and not self._options["include_foreign"]
+            outcome: BlobOutcome = "foreign" if foreign else await uploads.ensure(blob, force=self._options["force"])
             outcomes[blob.digest] = outcome
-            self.emit(BlobDone(self.id, blob.digest, blob.size, outcome))
+            self._reporter.emit(BlobDone(self._reporter.push_id, blob.digest, blob.size, outcome))
 
         await _together(partial(one, blob) for blob in in_sending_order(contents.blobs))
         return tuple(BlobResult(b.digest, b.size, b.media_type, outcomes[b.digest]) for b in contents.blobs)
@@ -194,7 +175,7 @@ class Push:
     async def _put(
         self, repository: Repository, uploads: Uploads, contents: Contents, document: Document, identifier: str | None
     ) -> None:
-        """Put a document under ``identifier``, or its digest; send what the registry turns out to miss (wire.md, step 6)."""
+        """Put a document under ``identifier``, or its digest (docs/requests.md, "Manifests" and "Missing blobs")."""
         digest, size = document.descriptor.digest, len(document.raw)
         name = identifier or digest
         for repair in range(_REPAIRS + 1):
@@ -204,21 +185,21 @@ class Push:
             except TagImmutableError:
                 if await repository.manifest_digest(name) != digest:
                     raise
-                break  # somebody has set it to this very digest meanwhile
+                break  # another push has set it to this very digest meanwhile
             except RegistryError as exc:
                 missing = self._missing(exc, repository, contents)
                 if repair == _REPAIRS or not missing:
                     raise
-                _LOG.info("the registry misses %d blobs that it was thought to hold; sending them", len(missing))
+                self._reporter.resending(len(missing))
                 await _together(partial(uploads.ensure, blob, force=True) for blob in missing)
-        self.emit(ManifestDone(self.id, name, digest, size, "uploaded"))
+        self._reporter.emit(ManifestDone(self._reporter.push_id, name, digest, size, "uploaded"))
 
     def _missing(self, failure: RegistryError, repository: Repository, contents: Contents) -> list[Descriptor]:
-        """The blobs that a refused manifest lacks: those the registry names, else all that were not sent but presumed."""
+        """The blobs that the registry lacks for a manifest it refused: those it names, or else all that could be."""
         if "MANIFEST_BLOB_UNKNOWN" not in failure.codes and "BLOB_UNKNOWN" not in failure.codes:
             return []
         held = self._endpoint.known_blobs.setdefault(repository.name, set())
-        candidates = [blob for blob in contents.blobs if self._include_foreign or not blob.is_foreign]
+        candidates = [blob for blob in contents.blobs if self._options["include_foreign"] or not blob.is_foreign]
         named = [blob for blob in candidates if blob.digest in failure.digests]
         for blob in named or candidates:
             held.discard(blob.digest)
@@ -226,13 +207,13 @@ class Push:
 
 
 async def _together(jobs: Iterable[Callable[[], Awaitable[object]]]) -> None:
-    """Run ``jobs`` at once. The first that fails ends the others, and is what is raised; theirs become its notes."""
+    """Run ``jobs`` concurrently. The first failure cancels the rest and is raised; other failures become its notes."""
 
     async def run(job: Callable[[], Awaitable[object]]) -> None:
         try:
             await job()
         except BaseException:
-            tasks.cancel_scope.cancel()  # before one that waited for its place sends a request
+            tasks.cancel_scope.cancel()  # at once, so that a job that waited for its turn sends no request
             raise
 
     try:
@@ -240,7 +221,7 @@ async def _together(jobs: Iterable[Callable[[], Awaitable[object]]]) -> None:
             for job in jobs:
                 tasks.start_soon(run, job)
     except BaseExceptionGroup as group:
-        # On trio, a group has the cancellations of whoever waits for us beside the failures; those say nothing.
+        # On trio, a group also holds the cancellations of an outer scope, which do not matter here.
         first, *others = sorted(_leaves(group), key=lambda leaf: not isinstance(leaf, Exception))
         for other in others:
             if isinstance(other, Exception) and str(other) != str(first):

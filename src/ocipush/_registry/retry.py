@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import anyio
@@ -39,12 +39,23 @@ class RetryPolicy:
     deadline: float | None = None
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.base < 0 or self.cap < 0:
-            raise ValueError("attempts must be at least 1, base and cap at least 0")
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            kind = int if name == "attempts" else int | float
+            if isinstance(value, bool) or not (isinstance(value, kind) or (value is None and name == "deadline")):
+                raise TypeError(
+                    f"{name} must be {'an integer' if kind is int else 'a number'}, not {type(value).__name__}"
+                )
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be at least 1, not {self.attempts}")
+        if not 0 <= self.base < float("inf"):
+            raise ValueError(f"base must be at least 0 seconds, and finite, not {self.base}")
+        if not self.cap >= 0:
+            raise ValueError(f"cap must be at least 0 seconds, not {self.cap}")
         if not 0 <= self.jitter <= 1:
-            raise ValueError("jitter must be from 0 to 1")
-        if self.deadline is not None and self.deadline <= 0:
-            raise ValueError("deadline must be more than 0, or None")
+            raise ValueError(f"jitter must be from 0 to 1, not {self.jitter}")
+        if self.deadline is not None and not self.deadline > 0:
+            raise ValueError(f"deadline must be more than 0 seconds, or None for no limit, not {self.deadline}")
 
     def delay(self, attempt: int, *, retry_after: float | None = None, chance: float | None = None) -> float | None:
         """Seconds to wait after attempt number ``attempt`` (from 1) failed, or None if it was the last.
