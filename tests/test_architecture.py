@@ -50,6 +50,7 @@ LIBRARIES: dict[str, set[str]] = {
     "click": {"_cli"},
     "rich": {"_cli"},
     "pydantic": {"_oci", "_registry", "_credentials"},
+    "pydantic_core": {"_oci"},  # the type of what Digest tells pydantic, for type checkers
 }
 PACKAGES = sorted({name.partition(".")[0] for name in MODULES if "." in name} - {"testing"})
 DEEPEST_PACKAGES = 7

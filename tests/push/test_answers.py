@@ -256,5 +256,5 @@ async def test_login_given_for_docker_hub_is_used_under_any_of_its_names(
 
 
 def test_login_given_for_what_is_no_registry_is_refused() -> None:
-    with pytest.raises(errors.InvalidReferenceError, match="no scheme"):
+    with pytest.raises(errors.InvalidReferenceError, match="must not have a scheme"):
         ocipush.Pusher(credentials={"https://registry.example": ocipush.Login("user", "secret")})

@@ -83,7 +83,7 @@ PUSHER = [
 ]
 PUSH = [
     ({"target": 1}, TypeError, r"target must be str or Reference or None, not int"),
-    ({"target": "docker://a"}, errors.InvalidReferenceError, r"a reference has no scheme"),
+    ({"target": "docker://a"}, errors.InvalidReferenceError, r"a reference must not have a scheme"),
     ({"target": ocipush.Reference("r.example", "A b", "1")}, errors.InvalidReferenceError, r"repository 'A b'"),
     ({"ref": 1}, TypeError, r"ref must be str or None, not int"),
     ({"on_event": "print"}, TypeError, r"on_event must be OnEvent or None, not str"),

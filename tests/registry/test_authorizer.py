@@ -388,9 +388,13 @@ async def test_user_information_and_fragment_of_a_realm_are_dropped() -> None:
     [
         (b'{"token":"a"}', "a", 60),
         (b'{"token":"a","access_token":"b","expires_in":9.5}', "b", 9.5),
+        (b'{"token":"a","access_token":null}', "a", 60),
+        (b'{"token":"a","access_token":""}', "a", 60),
+        (b'{"token":"a","refresh_token":["b"],"lifetime":9}', "a", 60),
+        (b'{"token":"a","expires_in":null}', "a", 60),
+        (b'{"token":"a","expires_in":-1}', "a", 60),
         (b'{"token":"a","expires_in":%s}' % (b"9" * 400), "a", 86_400),
         (b'{"token":"a","expires_in":1e999}', "a", 86_400),
-        (b'{"token":"a","expires_in":NaN}', "a", 60),
         (b'{"token":"a","expires_in":"300"}', "a", 60),
         (b'{"token":"a","expires_in":true}', "a", 60),
     ],
@@ -412,13 +416,24 @@ def test_grant_is_read(body: bytes, token: str, lifetime: float) -> None:
         b'{"token":" "}',
         b'{"token":"a\\r\\nX: y"}',
         b'{"token":"\\u00e9"}',
+        b'{"token":"a","token":"a"}',
+        b'{"token":"a","expires_in":NaN}',
         b'{"token":"a","x":"' + b"x" * MAX_GRANT + b'"}',
         b"[" * 60_000,
+        b'{"token":"a","access_token":1}',
+        b'{"token":"a","access_token":"b\\n"}',
         b'{"token":"a","expires_in":' + b"9" * 5000 + b"}",
     ],
 )
 def test_answer_without_a_usable_token_is_none(body: bytes) -> None:
     assert parse_grant(body) is None
+
+
+def test_grant_does_not_show_its_tokens() -> None:
+    grant = parse_grant(b'{"token":"t-secret","refresh_token":"r-secret","expires_in":300}')
+    assert grant is not None
+    assert (grant.token, grant.refresh_token) == ("t-secret", "r-secret")
+    assert "secret" not in f"{grant!r} {grant}"
 
 
 async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() -> None:

@@ -55,7 +55,7 @@ class Bundle:
             self._append(layer)
         raw = json.dumps(manifest).encode()
         self._append(raw)
-        self.root = Descriptor(digest=Digest.of(raw), size=len(raw), media_type=layouts.MANIFEST)
+        self.root = Descriptor(digest=Digest.of(raw), size=len(raw), mediaType=layouts.MANIFEST)
         self._file = os.open(path, os.O_RDWR)
 
     def _describe(self, content: bytes, media_type: str) -> dict[str, Any]:

@@ -245,9 +245,9 @@ def test_store_names_what_is_near_what_is_broken_and_what_is_ambiguous(tmp_path:
     [
         ("{", "not JSON, at line 1"),
         ("[]", "not a JSON object"),
-        ('{"registries": []}', "'registries'"),
+        ('{"registries": []}', "registries: Input should be an object"),
         ('{"registries": {"h": 1}}', "entry of h"),
-        ('{"registries": {}, "registries": {}}', "stands there twice"),
+        ('{"registries": {}, "registries": {}}', "duplicate key"),
     ],
 )
 def test_malformed_login_file_is_never_an_anonymous_push(tmp_path: Path, text: str, words: str) -> None:

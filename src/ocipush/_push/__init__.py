@@ -4,6 +4,7 @@
 - ``options``: every option of the two, declared once: type, default, range, meaning.
 - ``plan``: what to send, where to, in which order.
 - ``push``: one push: what the registry has, then the blobs, then the manifests, the tag last.
+- ``manifests``: the manifests of a push, and what the registry misses for them. ``together``: jobs at the same time.
 - ``upload``: one blob: found, mounted or uploaded; resumed or restarted when that breaks.
 - ``reporter``: events, warnings, retries and log lines of one push; what ``on_event`` raises ends it.
 

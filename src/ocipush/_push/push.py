@@ -6,23 +6,24 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from .._events import BlobDone, BlobOutcome, BlobResult, ManifestDone, PushResult, PushStarted
-from .._oci.document import Contents, Document, Manifest
+from .._events import BlobDone, BlobOutcome, BlobResult, PushResult, PushStarted
 from .._registry.client import RegistryClient
 from .._registry.repository import Repository
-from ..errors import RegistryError, TagImmutableError
-from .plan import in_sending_order, inventory_sources
+from .manifests import Manifests
+from .plan import blobs_below, children_of, in_sending_order, inventory_sources, own_blobs
+from .together import together
 from .upload import Uploads, UploadSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from .._http.client import Client
     from .._oci.descriptor import Descriptor
+    from .._oci.document import Contents
     from .._oci.reference import Reference
     from .._registry.client import Route
     from .._registry.endpoint import Endpoint
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from .reporter import Reporter
 
 T = TypeVar("T")
-
-_REPAIRS: Final = 2  # how many times blobs that the registry turns out to miss are uploaded before its refusal is final
 
 
 class Push:
@@ -87,21 +86,21 @@ class Push:
         uploads = self._uploads(repository, source)
         blobs: tuple[BlobResult, ...] = ()
         sent = 0
-        if current != digest:
-            if current is not None:
-                await self._take_inventory(repository, current, contents)
-            blobs = await self._send_blobs(uploads, contents)
-            for document in contents.documents:
-                last = document is contents.root
-                await self._put(repository, uploads, contents, document, reference.identifier if last else None)
-            sent = uploads.sent + sum(len(document.raw) for document in contents.documents)
+        if current == digest:
+            blobs = await self._send_blobs(uploads, self._foreign(contents))
+            sent = uploads.sent
+        else:
+            known = await self._take_inventory(repository, current, contents) if current else frozenset[str]()
+            blobs = await self._send_blobs(uploads, contents.blobs)
+            sent = await self._manifests(repository, uploads, contents).put_all(reference.identifier, known)
+            sent += uploads.sent
         return PushResult(
             reference=reference.name,
             digest=digest,
             media_type=contents.root.media_type,
             size=contents.size,
             blobs=blobs,
-            unchanged=current == digest,
+            unchanged=current == digest and not uploads.uploaded,
             requests=repository.requests,
             sent=sent,
             seconds=anyio.current_time() - started,
@@ -148,19 +147,44 @@ class Push:
             on_retry=self._reporter.retrying,
         )
 
-    async def _take_inventory(self, repository: Repository, current: str, contents: Contents) -> None:
-        """Learn from what the tag names now which blobs are there, with one request (docs/requests.md, "Inventory")."""
+    def _manifests(self, repository: Repository, uploads: Uploads, contents: Contents) -> Manifests:
+        return Manifests(
+            repository,
+            uploads,
+            self._reporter,
+            contents,
+            retry=self._retry,
+            include_foreign=self._options["include_foreign"],
+            force=self._options["force"],
+        )
+
+    async def _take_inventory(self, repository: Repository, current: str, contents: Contents) -> frozenset[str]:
+        """Learn from what the tag names now which blobs and children are there (docs/requests.md, "Inventory").
+
+        Returns the digests of the children of the index that is there.
+        """
         if self._endpoint.counts_pulls or sum(not blob.is_foreign for blob in contents.blobs) <= 3:
-            return
+            return frozenset()
         held = self._endpoint.known_blobs.setdefault(repository.name, set())
         remote = await repository.get_document(current)
-        for descriptor in inventory_sources(remote, contents):
-            child = await repository.get_document(descriptor)
-            held.update(blob.digest for blob in child.blobs) if isinstance(child, Manifest) else None
-        if isinstance(remote, Manifest):
-            held.update(blob.digest for blob in remote.blobs if not blob.is_foreign)
+        if remote is None:
+            return frozenset()
+        known = children_of(remote)
+        held.update(blobs_below(contents, known))
+        held.update(own_blobs(remote))
 
-    async def _send_blobs(self, uploads: Uploads, contents: Contents) -> tuple[BlobResult, ...]:
+        async def look(descriptor: Descriptor) -> None:
+            child = await repository.get_document(descriptor)
+            held.update(own_blobs(child) if child is not None else ())
+
+        await together(partial(look, one) for one in inventory_sources(remote, contents, held))
+        return known
+
+    def _foreign(self, contents: Contents) -> tuple[Descriptor, ...]:
+        """The non-distributable layers that are wanted: the image may have been pushed without them."""
+        return tuple(blob for blob in contents.blobs if blob.is_foreign and self._options["include_foreign"])
+
+    async def _send_blobs(self, uploads: Uploads, blobs: tuple[Descriptor, ...]) -> tuple[BlobResult, ...]:
         outcomes: dict[str, BlobOutcome] = {}
 
         async def one(blob: Descriptor) -> None:
@@ -169,68 +193,5 @@ class Push:
             outcomes[blob.digest] = outcome
             self._reporter.emit(BlobDone(self._reporter.push_id, blob.digest, blob.size, outcome))
 
-        await _together(partial(one, blob) for blob in in_sending_order(contents.blobs))
-        return tuple(BlobResult(b.digest, b.size, b.media_type, outcomes[b.digest]) for b in contents.blobs)
-
-    async def _put(
-        self, repository: Repository, uploads: Uploads, contents: Contents, document: Document, identifier: str | None
-    ) -> None:
-        """Put a document under ``identifier``, or its digest (docs/requests.md, "Manifests" and "Missing blobs")."""
-        digest, size = document.descriptor.digest, len(document.raw)
-        name = identifier or digest
-        for repair in range(_REPAIRS + 1):
-            try:
-                await repository.put_manifest(name, document)
-                break
-            except TagImmutableError:
-                if await repository.manifest_digest(name) != digest:
-                    raise
-                break  # another push has set it to this very digest meanwhile
-            except RegistryError as exc:
-                missing = self._missing(exc, repository, contents)
-                if repair == _REPAIRS or not missing:
-                    raise
-                self._reporter.resending(len(missing))
-                await _together(partial(uploads.ensure, blob, force=True) for blob in missing)
-        self._reporter.emit(ManifestDone(self._reporter.push_id, name, digest, size, "uploaded"))
-
-    def _missing(self, failure: RegistryError, repository: Repository, contents: Contents) -> list[Descriptor]:
-        """The blobs that the registry lacks for a manifest it refused: those it names, or else all that could be."""
-        if "MANIFEST_BLOB_UNKNOWN" not in failure.codes and "BLOB_UNKNOWN" not in failure.codes:
-            return []
-        held = self._endpoint.known_blobs.setdefault(repository.name, set())
-        candidates = [blob for blob in contents.blobs if self._options["include_foreign"] or not blob.is_foreign]
-        named = [blob for blob in candidates if blob.digest in failure.digests]
-        for blob in named or candidates:
-            held.discard(blob.digest)
-        return named or candidates
-
-
-async def _together(jobs: Iterable[Callable[[], Awaitable[object]]]) -> None:
-    """Run ``jobs`` concurrently. The first failure cancels the rest and is raised; other failures become its notes."""
-
-    async def run(job: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await job()
-        except BaseException:
-            tasks.cancel_scope.cancel()  # at once, so that a job that waited for its turn sends no request
-            raise
-
-    try:
-        async with anyio.create_task_group() as tasks:
-            for job in jobs:
-                tasks.start_soon(run, job)
-    except BaseExceptionGroup as group:
-        # On trio, a group also holds the cancellations of an outer scope, which do not matter here.
-        first, *others = sorted(_leaves(group), key=lambda leaf: not isinstance(leaf, Exception))
-        for other in others:
-            if isinstance(other, Exception) and str(other) != str(first):
-                first.add_note(f"also failed: {other}")
-        raise first from first.__cause__
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for exc in group.exceptions:
-        found += _leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc]
-    return found
+        await together(partial(one, blob) for blob in in_sending_order(blobs))
+        return tuple(BlobResult(b.digest, b.size, b.media_type, outcomes[b.digest]) for b in blobs)

@@ -75,6 +75,7 @@ class Uploads:
 
     Attributes:
         sent: bytes of blobs written to the network, including those sent again.
+        uploaded: digests of the blobs that this push has uploaded.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Uploads:
         self.on_retry = on_retry
         self.push_id = push_id
         self.sent = 0
+        self.uploaded: set[str] = set()
         self._started: set[str] = set()
 
     async def ensure(self, blob: Descriptor, *, force: bool = False) -> BlobOutcome:
@@ -116,7 +118,14 @@ class Uploads:
                     saved = journal.page(self.repository.url, blob)
                 return await _Upload(self, blob, force=force, saved=saved).run()
 
-        return await self.endpoint.single_flight(name, blob.digest, send)
+        outcome = await self.endpoint.single_flight(name, blob.digest, send)
+        if outcome == "uploaded":
+            self.uploaded.add(blob.digest)
+        return outcome
+
+    def forget(self, digest: str) -> None:
+        """The registry does not have this blob after all."""
+        self.endpoint.known_blobs.setdefault(self.repository.name, set()).discard(digest)
 
     def started(self, blob: Descriptor) -> None:
         """Report that the first byte of a blob is about to be sent; once for each blob."""

@@ -186,3 +186,26 @@ def _hint_for(cls: type[RegistryError], answer: Answer, asker: Asker) -> str | N
     if cls is RateLimitedError and answer.retry_after:
         return f"{hint}; the registry asks to wait {answer.retry_after:g} s"
     return hint
+
+
+_MISSING: Final = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
+# What the registries that have immutable tags say when a tag would move (docs/errors.md, TagImmutableError).
+_IMMUTABLE: Final = re.compile(
+    r"immutab|overwrit|overrid|already exist|locked|lock(?:ed)? by|updating assets|redeploy|cannot be (?:changed|modified|updated)",
+    re.IGNORECASE,
+)
+
+
+def is_missing_content(failure: RegistryError) -> bool:
+    """Whether the registry refuses a manifest because it lacks blobs or children of it."""
+    return not _MISSING.isdisjoint(failure.codes)
+
+
+def refuses_another_digest(failure: RegistryError) -> bool:
+    """Whether the words, or the code, of a refused manifest say that its tag may not move. A bare 409 says so, too."""
+    words = f"{failure.detail} {' '.join(failure.codes)}"
+    return (
+        "TAG_INVALID" in failure.codes
+        or _IMMUTABLE.search(words) is not None
+        or (failure.status == 409 and not failure.detail)
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import anyio.to_thread
+
 from .._http.redact import printable
 from .._http.request import Request
 from .._oci.digest import Digest
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .client import RegistryClient
 
 _ACCEPT: Final = {"Accept": ", ".join((OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX))}
+_SMALL_DOCUMENT: Final = 64 * 1024  # bytes; a larger one is hashed and parsed in a worker thread
 
 
 class Repository:
@@ -78,12 +81,11 @@ class Repository:
         """A manifest or index by its digest; None if there is none, or its content does not match the digest."""
         digest = descriptor if isinstance(descriptor, str) else descriptor.digest
         answer = await self._ask("GET", digest)
-        if answer.status != 200 or Digest.of(answer.body, digest.partition(":")[0]) != digest:
+        if answer.status != 200:
             return None
-        try:
-            return parse_document(answer.body, where=answer.request.url)
-        except InvalidLayoutError:
-            return None
+        if len(answer.body) <= _SMALL_DOCUMENT:
+            return _parse(answer.body, digest, answer.request.url)
+        return await anyio.to_thread.run_sync(_parse, answer.body, digest, answer.request.url, abandon_on_cancel=True)
 
     async def put_manifest(self, identifier: str, document: Document) -> None:
         """Put a manifest or index under a tag or its digest.
@@ -113,3 +115,13 @@ class Repository:
     async def _ask(self, method: str, identifier: str) -> Answer:
         request = Request(method=method, url=f"{self.url}/manifests/{identifier}", headers=_ACCEPT)
         return await self._client.send(request, self._scope, Kind.TAG if method == "HEAD" else Kind.FETCH)
+
+
+def _parse(body: bytes, digest: str, url: str) -> Manifest | Index | None:
+    """The document with this digest; None if it is another, or not valid."""
+    if Digest.of(body, digest.partition(":")[0]) != digest:
+        return None
+    try:
+        return parse_document(body, where=url)
+    except InvalidLayoutError:
+        return None
