@@ -13,6 +13,7 @@ import trio.testing
 
 from ocipush import Login, errors
 from ocipush._http.answer import Answer
+from ocipush._http.redact import Secret
 from ocipush._http.request import Request
 from ocipush._registry.answers import error_for
 from ocipush._registry.authorizer import Authorizer
@@ -439,7 +440,7 @@ def test_grant_does_not_show_its_tokens() -> None:
 async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() -> None:
     service, authorizer = TokenService(), challenged()
     await authorizer.header(SCOPE, service)
-    authorizer._spent.append("token-0123456789")
+    authorizer._spent.append(Secret("token-0123456789"))
     echo = f"{BASIC}; correct horse; correct+horse; Bearer token-0123456789"
     body = json.dumps({"errors": [{"code": echo, "message": echo}]}).encode()
     error = error_for(Answer(Request(method="GET", url="https://registry.example/v2/"), 400, {}, body), authorizer)

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import anyio
 import httpx
 
-from ..errors import UnsafeLocationError
+from ..errors import TransportError, UnsafeLocationError
 from .answer import Answer
 from .body import FileBody
 from .failures import failure_of, stalled
 from .proxy import default_transport
+from .redact import conceal_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from .addresses import AddressPolicy
     from .request import Request
@@ -45,11 +46,15 @@ class Client:
         self._whole_urls = transport is not None
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         self._policy: AddressPolicy | None = None
+        self._hide: Callable[[str], str] = str
 
-    def guarded(self, policy: AddressPolicy) -> Self:
-        """The same client and connections for one registry: requests to other hosts need the permission of ``policy``."""
+    def guarded(self, policy: AddressPolicy, hide: Callable[[str], str] = str) -> Self:
+        """The same client and connections for one registry: requests to other hosts need the permission of ``policy``.
+
+        ``hide`` conceals secrets in what errors and the log say, because it may come from the registry.
+        """
         client = copy.copy(self)
-        client._policy = policy
+        client._policy, client._hide = policy, hide
         return client
 
     async def aclose(self) -> None:
@@ -63,6 +68,16 @@ class Client:
             TransportError: no usable answer came.
             UnsafeLocationError: the registry may not point there.
         """
+        try:
+            answer = await self._exchange(request)
+        except TransportError as exc:
+            conceal_error(exc, self._hide)
+            raise
+        if _LOG.isEnabledFor(logging.DEBUG):
+            _LOG.debug("%s: %d", self._hide(str(request)), answer.status)
+        return answer
+
+    async def _exchange(self, request: Request) -> Answer:
         url, timeouts = request.url, self.timeouts
         prepared = self._prepare(request)
         policy = self._policy
@@ -81,8 +96,6 @@ class Client:
                 raise failure_of(exc, request) from exc
             if policy is not None and own and (address := response.extensions.get("address")):
                 policy.note(address)
-            if _LOG.isEnabledFor(logging.DEBUG):
-                _LOG.debug("%s: %d", request, response.status_code)
             latency = response.extensions.get("latency")
             return Answer(request, response.status_code, _fields(response), content, latency=latency)
         raise stalled(request, anyio.current_time() - started)

@@ -43,14 +43,14 @@ T = TypeVar("T")
 
 
 def _without_locals(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Clear the local variables of an error's frames: a tool that collects them would collect logins and tokens."""
+    """Clear the local variables of the frames of every exception: a tool that collects them would collect logins."""
 
     @wraps(method)
     async def clean(*args: P.args, **options: P.kwargs) -> T:
         ambient = sys.exception()
         try:
             return await method(*args, **options)
-        except OcipushError as exc:
+        except BaseException as exc:  # a cancellation and what a callback raised, too
             _clear_locals(exc, {ambient})
             raise
 

@@ -23,9 +23,10 @@ from .error_body import parse_failure
 from .limits import parse_size_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .._http.answer import Answer
+    from .._http.request import Facts
 
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 
@@ -135,24 +136,33 @@ def error_for(
         hint: likewise.
     """
     request, status = answer.request, answer.status
-    failure = parse_failure(answer.body)
+
+    def hide(text: str) -> str:
+        return asker.conceal(without_query(text, request.url))
+
+    failure = parse_failure(answer.body, hide)
     limit = parse_size_limit(failure.detail) if status in {413, 416} else None
-    detail = asker.conceal(without_query(failure.detail, request.url))
+    detail = failure.detail
     cls = cls or _class_of(answer, failure.codes, detail, limit=limit, anonymous=asker.anonymous)
     words = f": {detail}" if detail else ""
     return cls(
-        asker.conceal(f"{request} was answered {status}{words}"),
+        f"{hide(str(request))} was answered {status}{words}",
         hint=hint or _hint_for(cls, answer, asker),
         status=status,
-        codes=tuple(asker.conceal(code) for code in failure.codes),
+        codes=failure.codes,
         detail=detail,
         digests=failure.digests,
         retry_after=answer.retry_after,
         renewable=answer.renewable,
         limit=limit,
         answered_by="web page" if is_web_page(answer.headers, answer.body) else "registry",
-        **request.facts(),
+        **concealed(request.facts(), hide),
     )
+
+
+def concealed(facts: Facts, hide: Callable[[str], str]) -> Facts:
+    """The facts of a request to an address that the registry may have chosen."""
+    return {**facts, "url": hide(facts["url"])}
 
 
 def _class_of(
@@ -180,7 +190,7 @@ def _class_of_unknown(answer: Answer) -> type[RegistryError]:
 
 def _hint_for(cls: type[RegistryError], answer: Answer, asker: Asker) -> str | None:
     if 300 <= answer.status < 400 and "location" in answer.headers:
-        return f"it redirects to {redact(answer.headers['location'])}, and redirects are not followed"
+        return f"it redirects to {redact(asker.conceal(answer.headers['location']))}, and redirects are not followed"
     if issubclass(cls, AuthenticationError | AuthorizationError) and asker.login_hint:
         return asker.login_hint
     hint = _HINTS.get(cls)

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlunsplit
 
 import anyio
 
-from .._http.redact import conceal, redact
+from .._http.redact import Secret, conceal, redact
 from .._http.request import Request
 from .._http.urls import split_url
 from .._oci.reference import is_loopback
@@ -22,7 +22,7 @@ from ..errors import (
     UnexpectedResponseError,
     UnsafeLocationError,
 )
-from .answers import error_for
+from .answers import concealed, error_for
 from .challenge import Challenge, parse_challenges
 from .token import Grant, parse_grant
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 
 _CLIENT_ID: Final = "ocipush"
+_REMEMBERED_TOKENS: Final = 32
+_REMEMBERED_URLS: Final = 128
 _EARLY: Final = 10.0  # seconds before its end that a token is renewed; of a short life, the last quarter
 
 
@@ -75,7 +77,10 @@ class Authorizer:
         self._challenge: Challenge | None = None
         self._slots: dict[tuple[_Service, str], _Slot] = {}
         self._refresh: tuple[_Service, str] | None = None
-        self._spent: deque[str] = deque(maxlen=32)  # recent tokens, which answers may still echo
+        # Recent tokens and signed addresses, which answers may still echo.
+        self._spent: deque[Secret] = deque(maxlen=_REMEMBERED_TOKENS)
+        self._signed: deque[Secret] = deque(maxlen=_REMEMBERED_URLS)
+        self._given = tuple(map(Secret, filter(None, (login.password, self._basic_value())))) if login else ()
 
     @property
     def service(self) -> str | None:
@@ -109,7 +114,7 @@ class Authorizer:
                     grant = await self._new_grant(service, scope, fetch)
                     slot.generation += 1
                     slot.header = f"Bearer {grant.token}"
-                    self._spent.append(grant.token)
+                    self._spent.append(Secret(grant.token))
                     slot.renew_at = now + grant.lifetime - min(_EARLY, grant.lifetime / 4)
         return slot.header
 
@@ -133,7 +138,9 @@ class Authorizer:
         )
         if challenge is None:
             return False
-        self._challenge = challenge
+        if challenge != self._challenge:
+            self._challenge = challenge
+            self.remember(challenge.parameters.get("realm", ""))
         if challenge.scheme == "basic":
             return self._basic() is not None and used != self._basic()
         slot = self._slots.get(self._key(challenge, scope))
@@ -157,14 +164,22 @@ class Authorizer:
 
     def conceal(self, text: str) -> str:
         """``text`` without the login and its tokens: a registry may echo what it was sent."""
-        basic = (self._basic() or "").removeprefix("Basic ")
-        return conceal(text, (self.login.password if self.login else "", basic, *self._spent))
+        return conceal(text, (*self._given, *self._spent, *self._signed))
+
+    def remember(self, url: str) -> None:
+        """Conceal the query of this address from now on: it can be signed."""
+        if "?" in url:
+            self._signed.append(Secret(url, is_url=True))
 
     def _basic(self) -> str | None:
+        value = self._basic_value()
+        return None if value is None else f"Basic {value}"
+
+    def _basic_value(self) -> str | None:
         if self.login is None or self.login.identity_token is not None:
             return None
         pair = f"{self.login.username}:{self.login.password}".encode()
-        return f"Basic {base64.b64encode(pair).decode()}"
+        return base64.b64encode(pair).decode()
 
     def _key(self, challenge: Challenge, scope: str) -> tuple[_Service, str]:
         asked = challenge.parameters.get("scope", "")
@@ -182,13 +197,14 @@ class Authorizer:
         grant = parse_grant(answer.body)
         if grant is None:
             raise UnexpectedResponseError(
-                f"the token service {redact(answer.request.url)} gave no token",
+                f"the token service {self.conceal(redact(answer.request.url))} gave no token",
                 hint="check the address: a proxy or a login page may be answering instead",
                 status=200,
-                **answer.request.facts(),
+                **concealed(answer.request.facts(), self.conceal),
             )
         if grant.refresh_token is not None:
             self._refresh = (service, grant.refresh_token)
+            self._spent.append(Secret(grant.refresh_token))
         return grant
 
     async def _ask(self, service: _Service, scope: str, fetch: Fetch) -> Answer:
@@ -206,7 +222,6 @@ class Authorizer:
         answer: Answer | None = None
         for token in (given, identity):
             if token is not None:
-                self._spent.append(token)
                 answer = await _post(service, scope, fetch, grant_type="refresh_token", refresh_token=token)
                 if answer.status not in {400, 401, 404, 405}:
                     return answer
@@ -229,7 +244,7 @@ class Authorizer:
             parts = None
         if parts is None or (parts.scheme == "http" and self._tls_verify and not is_loopback(parts.netloc)):
             raise UnsafeLocationError(
-                f"the registry names a token service that is not HTTPS: {redact(realm)!r}",
+                f"the registry names a token service that is not HTTPS: {redact(self.conceal(realm))!r}",
                 hint="in a trusted network only, --tls-verify=false (tls_verify=False) allows plain HTTP",
             )
         return urlunsplit(parts)

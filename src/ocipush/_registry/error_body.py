@@ -6,12 +6,15 @@ import codecs
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast
 
 from .._http.redact import printable
 from .._oci.json import read_json_object, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_ERRORS: Final = 100  # entries of an error body that are read
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
@@ -49,14 +52,22 @@ class Failure:
     digests: tuple[str, ...] = ()
 
 
-def parse_failure(body: bytes) -> Failure:
-    """Read an error body of any form. Bounded: the caller gives at most the first 64 KiB."""
+def parse_failure(body: bytes, hide: Callable[[str], str] = str) -> Failure:
+    """Read an error body of any form. Bounded: the caller gives at most the first 64 KiB.
+
+    ``hide`` conceals secrets. It is given the text before anything is taken out of it, which could disguise them.
+    """
     try:
         errors = validate(_ErrorBody, read_json_object(body.removeprefix(codecs.BOM_UTF8))).errors
     except ValueError:
-        text = re.sub(r"<[^<>]*>", " ", body.decode("utf-8", "replace"))
-        return Failure((), printable(re.sub(r"\s+", " ", text)), tuple(dict.fromkeys(_DIGEST.findall(text))))
-    words = (f"{error.code}: {error.message or ''}".rstrip(": ") for error in errors)
-    named = _DIGEST.findall(json.dumps([(error.detail, error.message) for error in errors]))
-    digests = dict.fromkeys(named)
-    return Failure(tuple(printable(str(error.code)) for error in errors), printable("; ".join(words)), tuple(digests))
+        raw = body.decode("utf-8", "replace")
+        text = re.sub(r"\s+", " ", re.sub(r"<[^<>]*>", " ", hide(raw)))
+        return Failure((), printable(hide(text)), _digests(raw, hide))
+    words = (hide(f"{error.code}: {error.message or ''}".rstrip(": ")) for error in errors)
+    named = _digests(json.dumps([(error.detail, error.message) for error in errors]), hide)
+    codes = tuple(printable(hide(str(error.code))) for error in errors)
+    return Failure(codes, printable(hide("; ".join(words))), named)
+
+
+def _digests(text: str, hide: Callable[[str], str]) -> tuple[str, ...]:
+    return tuple(digest for digest in dict.fromkeys(_DIGEST.findall(text)) if hide(digest) == digest)
