@@ -10,6 +10,7 @@ import httpx
 import pytest
 from tests.peers import CA, OK, Link, answering, ask, client_context, serve
 
+from ocipush import _threads
 from ocipush._http import stream as _socket
 from ocipush._http.body import FileBody
 from ocipush._http.tls import Context
@@ -213,6 +214,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, at_wait: Callable[[], None]) -> None:
         (anyio, "wait_writable"),
         (anyio, "getaddrinfo"),
         (anyio.to_thread, "run_sync"),
+        (_threads, "run_in_thread"),
         (anyio.lowlevel, "checkpoint"),
         (_socket, "_connect_one"),
     ):

@@ -10,8 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
+import anyio.lowlevel
 import httpx
+
+from .. import _threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -53,7 +55,7 @@ class FileBody(httpx.AsyncByteStream):
             if count:
                 await anyio.lowlevel.checkpoint()  # the others have their turn too
             else:
-                count = await anyio.to_thread.run_sync(self._read_into, space, start)
+                count = await _threads.run_in_thread(self._read_into, space, start)
             yield space[:count]
             start += count
             self.sent(count)

@@ -13,15 +13,17 @@ from functools import wraps
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
-import anyio.to_thread
+import anyio
 
+from .. import _threads
 from .._credentials.base import Credentials, Login, registry_of
 from .._credentials.chain import AuthFile, Chain, GivenLogins
 from .._events import PushDone, PushResult
 from .._http.client import Client
+from .._http.redact import printable
 from .._http.timeouts import Timeouts
 from .._http.tls import Context
-from .._oci.reference import Reference, strip_white_space
+from .._oci.reference import strip_white_space
 from .._registry.endpoint import Endpoint
 from .._registry.journal import Journal
 from .._registry.retry import RetryPolicy
@@ -114,7 +116,8 @@ class Pusher:
         given = complete(PushOptions, options, "push")
         self._check_open()
         reporter = Reporter(given["on_event"])
-        return await reporter.run(self._push(source, given, reporter))
+        what = given["target"] or source
+        return await reporter.run(self._in_time(self._push(source, given, reporter), str(what)))
 
     async def _push(self, source: str | PathLike[str], options: PushOptions, reporter: Reporter) -> PushResult:
         async with open_source(source, ref=options["ref"], store=self._store) as found:
@@ -129,13 +132,13 @@ class Pusher:
             push = await self._prepare(reference.registry, options, reporter)
             for text in warnings:
                 reporter.warn(text)
-            result = await self._in_time(push.run(found.source, contents, reference), reference)
+            result = await push.run(found.source, contents, reference)
         reporter.emit(PushDone(reporter.push_id, result))
         return result
 
     async def _prepare(self, registry: str, options: PushOptions, reporter: Reporter) -> Push:
         if self._journal is not None:
-            await anyio.to_thread.run_sync(self._journal.prepare)
+            await _threads.run_in_thread(self._journal.prepare)
         tls_verify = self._options["tls_verify"] if options["tls_verify"] is None else options["tls_verify"]
         return Push(
             self._client(tls_verify),
@@ -147,12 +150,12 @@ class Pusher:
             journal=self._journal,
         )
 
-    async def _in_time(self, run: Coroutine[Any, Any, PushResult], reference: Reference) -> PushResult:
+    async def _in_time(self, run: Coroutine[Any, Any, PushResult], what: str) -> PushResult:
         deadline = self._retry.deadline
         with anyio.move_on_after(deadline):
             return await run
         raise DeadlineExceededError(
-            f"{reference.name} was not pushed within {deadline:g} s",
+            f"{printable(what)} was not pushed within {deadline:g} s",
             hint="RetryPolicy(deadline=) sets how long a push may take",
         )
 

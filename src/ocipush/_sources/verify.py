@@ -6,8 +6,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
-
+from .. import _threads
 from ..errors import BlobCorruptError
 from .files import read_at
 
@@ -49,7 +48,7 @@ async def is_corrupt(source: Source, blob: Descriptor) -> bool:
     async with opened:
         hashing = _Hashing(opened, blob.digest.algorithm)
         try:
-            while not await anyio.to_thread.run_sync(hashing.advance):
+            while not await _threads.run_in_thread(hashing.advance):
                 pass
         except OSError as exc:
             where = source.locate(blob)
