@@ -454,7 +454,7 @@ def test_wrong_usage_exits_with_2_and_says_where_the_usage_is(words: list[str], 
 AS_NOBODY = """
 import os, sys
 import anyio._backends._asyncio, httpx, rich.console
-import ocipush._push.pusher, ocipush._cli.progress
+import ocipush._push.pusher, ocipush._cli.hints, ocipush._cli.progress
 from ocipush._cli.commands import cli
 if os.getuid() == 0:
     os.setgroups([])
