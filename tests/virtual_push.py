@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -18,23 +18,30 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from ocipush._http.stream import Admit, Stream
+
 FOREVER = 7 * 24 * 3600.0  # virtual seconds: whatever takes as long is stuck
 
 
 @dataclass
 class World:
-    """The registry, the network before it, and the directory of the test."""
+    """The registry, the network before it, and the directory of the test; ``tried`` are the ports that were connected to."""
 
     directory: Path
     network: Network
     registry: MemoryRegistry
+    tried: list[int] = field(default_factory=list[int])
 
     def target(self, name: str = "app:1") -> str:
         return f"{self.registry.host}/{name}"
 
     def pusher(self, **options: Any) -> ocipush.Pusher:
-        transport = Transport(ssl.create_default_context(), connect=self.network.connect)
+        transport = Transport(ssl.create_default_context(), connect=self._connect)
         return ocipush.Pusher(authfile=self.directory / "none", transport=transport, **options)
+
+    async def _connect(self, host: str, port: int, context: ssl.SSLContext | None, admit: Admit | None) -> Stream:
+        self.tried.append(port)
+        return await self.network.connect(host, port, context, admit)
 
     async def push(self, image: Path, **options: Any) -> ocipush.PushResult:
         """Push with a ``Pusher`` of its own; ``on_event`` goes to the push, all else to the ``Pusher``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests import layouts
@@ -35,7 +35,10 @@ async def test_layer_is_sent_unless_its_type_says_that_it_is_foreign(
     tmp_path: Path, media_type: str, outcome: str
 ) -> None:
     layout = tmp_path / "app"
-    layer = {**layouts.add_blob(layout, b"layer", media_type), "urls": ["https://elsewhere.example/layer"]}
+    layer: dict[str, Any] = {
+        **layouts.add_blob(layout, b"layer", media_type),
+        "urls": ["https://elsewhere.example/layer"],
+    }
     manifest = {
         "schemaVersion": 2,
         "mediaType": layouts.MANIFEST,

@@ -71,13 +71,8 @@ class Uploads:
         return httpx.Response(201 if request.method == "PUT" else 404)
 
     async def push(self, image: Path, **options: Any) -> ocipush.PushResult:
-        return await ocipush.push(
-            image,
-            target="registry.example/app:1",
-            authfile=image / "none",
-            transport=httpx.MockTransport(self),
-            **{"retry": QUICK, **options},
-        )
+        options = {"retry": QUICK, "authfile": image / "none", "transport": httpx.MockTransport(self), **options}
+        return await ocipush.push(image, target="registry.example/app:1", **options)
 
 
 async def test_blob_that_was_cut_twice_and_lost_its_session_goes_in_chunks(tmp_path: Path) -> None:
