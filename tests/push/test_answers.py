@@ -166,15 +166,6 @@ async def test_refused_token_is_fetched_anew_once(image: Path) -> None:
     assert next(tokens, None) is None
 
 
-async def test_callback_that_raises_ends_the_push_with_its_own_error(image: Path) -> None:
-    def on_event(event: ocipush.Event) -> None:
-        if isinstance(event, ocipush.BlobDone):
-            raise KeyError("mine")
-
-    with pytest.raises(KeyError, match="mine"):
-        await push(image, fresh, on_event=on_event)
-
-
 @pytest.mark.parametrize("recorded", [None, "latest"])
 def test_reference_is_never_made_up(recorded: str | None) -> None:
     root = Descriptor(digest=Digest.of(b""), size=0)
