@@ -213,24 +213,27 @@ async def test_body_that_is_refused_by_a_rate_limit_in_words_is_sent_again(image
     assert len(registry.bodies) == 2
 
 
-async def test_bodies_that_were_too_large_count_as_no_attempts(image: Path) -> None:
-    """A limit of 64 KiB is found in more steps than there are attempts, and then the registry fails once."""
-    failed: list[str] = []
+async def test_bodies_that_were_too_large_count_as_no_attempts_and_are_not_waited_for(image: Path) -> None:
+    """A limit of 64 KiB is found in more steps than there are attempts; before it and after it, the registry fails once."""
+    failures = [("PUT", len(LAYER)), ("PATCH", MIB // 16)]
+    events: list[ocipush.Event] = []
 
     async def intercept(request: Request) -> Response | None:
         if request.method not in {"PATCH", "PUT"} or "/manifests/" in request.path:
             return None
-        if int(request.headers["content-length"]) > MIB // 16:
-            return Response(413, {"Connection": "close"})
-        if request.method == "PATCH" and not failed:
-            failed.append(request.path)
+        length = int(request.headers["content-length"])
+        if failures and failures[0] == (request.method, length):
+            del failures[0]
             return Response(503)
-        return None
+        return Response(413, {"Connection": "close"}) if length > MIB // 16 else None
 
     async with Registry(intercept=intercept) as registry:
-        await push(image, registry, retry=ocipush.RetryPolicy(attempts=2, base=0))
-        assert failed
+        retry = ocipush.RetryPolicy(attempts=2, base=0.001, jitter=0)
+        await push(image, registry, retry=retry, on_event=events.append)
+        assert failures == []
         assert registry.repository("app").tags
+    delays = [event.delay for event in events if isinstance(event, ocipush.RetryScheduled)]
+    assert delays == [0.001, *[0] * 4, 0.001]
 
 
 @pytest.mark.parametrize("named", ["10.00MiB", "1.50MiB"], ids=["more than was sent", "as much as was sent"])

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-import json
+from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from tests import layouts
 
+import ocipush
 from ocipush import errors
-from ocipush._registry.answers import error_for
 
-BLOB = "https://registry.example/v2/app/blobs/uploads/1"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
 
 
-def error_of(status: int, code: str, message: str = "no") -> type[errors.RegistryError]:
-    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
-    return type(error_for("PUT", BLOB, status, body, headers={"content-type": "application/json"}))
+async def error_of(tmp_path: Path, status: int, code: str, message: str = "no") -> errors.RegistryError:
+    """What a push raises when the registry answers so to a blob."""
+    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", [b"layer"])])
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(202, headers={"location": "/uploads/1"})
+        if request.method == "PUT":
+            return httpx.Response(status, json={"errors": [{"code": code, "message": message}]})
+        return httpx.Response(404)
+
+    with pytest.raises(errors.RegistryError) as caught:
+        await ocipush.push(
+            tmp_path / "app",
+            target="registry.example/app:1",
+            authfile=tmp_path / "none",
+            transport=httpx.MockTransport(handler),
+            retry=ocipush.RetryPolicy(attempts=1),
+        )
+    assert (caught.value.method, caught.value.status) == ("PUT", status)
+    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -34,10 +57,10 @@ def error_of(status: int, code: str, message: str = "no") -> type[errors.Registr
         ("SOMETHING_ELSE", errors.RegistryError),
     ],
 )
-def test_code_tells_which_error_it_is_where_the_status_says_little(
-    code: str, error: type[errors.RegistryError]
+async def test_code_tells_which_error_it_is_where_the_status_says_little(
+    tmp_path: Path, code: str, error: type[errors.RegistryError]
 ) -> None:
-    assert error_of(400, code) is error
+    assert type(await error_of(tmp_path, 400, code)) is error
 
 
 LIMIT = "chunk size exceeds the maximum permissible limit of 4.00MiB"
@@ -53,11 +76,10 @@ LIMIT = "chunk size exceeds the maximum permissible limit of 4.00MiB"
         (400, LIMIT, errors.UploadInvalidatedError, None),
     ],
 )
-def test_body_that_was_too_large_is_told_from_a_range_that_does_not_fit(
-    status: int, message: str, error: type[errors.RegistryError], limit: int | None
+async def test_body_that_was_too_large_is_told_from_a_range_that_does_not_fit(
+    tmp_path: Path, status: int, message: str, error: type[errors.RegistryError], limit: int | None
 ) -> None:
-    body = json.dumps({"errors": [{"code": "SIZE_INVALID" if status == 400 else "X", "message": message}]}).encode()
-    made = error_for("PATCH", BLOB, status, body, headers={"content-type": "application/json"})
+    made = await error_of(tmp_path, status, "SIZE_INVALID" if status == 400 else "UNKNOWN", message)
     assert type(made) is error
     assert getattr(made, "limit", None) == limit
 
@@ -77,10 +99,12 @@ def test_body_that_was_too_large_is_told_from_a_range_that_does_not_fit(
         (503, "too many requests", False),
     ],
 )
-def test_rate_limit_is_a_429_or_a_403_that_says_so(status: int, words: str, limited: bool) -> None:
-    assert (error_of(status, "UNKNOWN", words) is errors.RateLimitedError) is limited
+async def test_rate_limit_is_a_429_or_a_403_that_says_so(
+    tmp_path: Path, status: int, words: str, limited: bool
+) -> None:
+    assert (type(await error_of(tmp_path, status, "UNKNOWN", words)) is errors.RateLimitedError) is limited
 
 
-def test_403_that_speaks_of_a_rate_limit_is_no_refused_login() -> None:
-    assert error_of(403, "DENIED", "You have exceeded a secondary rate limit") is errors.RateLimitedError
-    assert error_of(403, "DENIED") is errors.AuthorizationError
+async def test_403_that_speaks_of_a_rate_limit_is_no_refused_login(tmp_path: Path) -> None:
+    assert type(await error_of(tmp_path, 403, "DENIED", "a secondary rate limit")) is errors.RateLimitedError
+    assert type(await error_of(tmp_path, 403, "DENIED")) is errors.AuthorizationError
