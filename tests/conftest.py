@@ -1,9 +1,10 @@
-"""What every test shares: the event loops, and a guard that keeps test traffic on this machine."""
+"""What every test shares: the event loops, signals that are not ignored, and guards that keep traffic on this machine."""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,16 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def pytest_configure() -> None:
+    """Ignore no signal. nohup, and shells that run jobs in the background, start processes that do, and so do their children.
+
+    What would have been ignored still does not end the tests, except Ctrl-C, whose usual handler the event loops look for.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
