@@ -42,6 +42,6 @@ async def test_forced_push_sends_blobs_that_the_registry_would_find_and_mount(
         assert not [request for request in made if "mount" in request.query]
         assert not [request for request in made if request.method == "HEAD" and "/blobs/" in request.path]
         uploaded = {request.query["digest"] for request in made if request.method == "PUT" and request.query}
-        assert uploaded == {blob.digest for blob in result.blobs}
+        assert uploaded - {result.digest} == {blob.digest for blob in result.blobs}  # a manifest may go as a blob too
         assert made[-1].method == "PUT"
         assert made[-1].path == "/v2/app/manifests/1"

@@ -153,8 +153,8 @@ async def test_session_is_opened_for_the_algorithm_of_the_digest(tmp_path: Path,
     layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(manifest).encode(), layouts.MANIFEST)])
     registry = Uploads()
     await registry.push(layout, force=True)  # so that no session is opened by a mount that came to nothing
-    opened = sorted(line for line in registry.others if line.startswith("POST"))
-    assert opened == sorted(["POST /v2/app/blobs/uploads/", f"POST /v2/app/blobs/uploads/{query}"])
+    opened = {line.partition("uploads/")[2] for line in registry.others if line.startswith("POST")}
+    assert opened == {"", query}
 
 
 @pytest.mark.parametrize(("status", "closed"), [(404, 0), (400, 1), (405, 1)])
