@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from click.testing import CliRunner
+from tests import layouts
 
 import ocipush
 from ocipush import errors
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ocipush.testing import Registry
-
-_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
-assert _spec is not None
-assert _spec.loader is not None
-layouts: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layouts)
 
 ocipush_registry = _fixture
 INDEX = "application/vnd.oci.image.index.v1+json"
