@@ -40,7 +40,7 @@ def deterministic(seed: int = 0) -> Generator[None]:
     state = random.getstate()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(anyio.to_thread, "run_sync", _inline)
-        patch.setattr(_threads, "run_in_thread", _inline)
+        patch.setattr(_threads, "_run", _inline)
         patch.setattr(ssl, "create_default_context", _trusting_nobody)  # reading the CAs takes long
         patch.setattr(runner, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
         runner._r.seed(seed)

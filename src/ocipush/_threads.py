@@ -12,6 +12,7 @@ import os
 import queue
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 import anyio
@@ -38,8 +39,12 @@ async def run_in_thread(function: Callable[P, T], *args: P.args, **options: P.kw
     Long work calls :func:`check_cancelled` now and then, and so ends soon after. What it opens is closed by whoever ends
     last: see ``_sources.threads``.
     """
+    return cast("T", await _run(partial(function, *args, **options)))
+
+
+async def _run(function: Callable[[], object]) -> object:
     limiter = _limiter()
-    job = _Job(lambda: function(*args, **options), limiter)
+    job = _Job(function, limiter)
     await limiter.acquire_on_behalf_of(job)
     try:
         _pool.hand_over(job)
@@ -51,7 +56,7 @@ async def run_in_thread(function: Callable[P, T], *args: P.args, **options: P.kw
     except BaseException:
         job.abandoned = True
         raise
-    return cast("T", job.outcome())
+    return job.outcome()
 
 
 def check_cancelled() -> None:

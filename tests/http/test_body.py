@@ -53,7 +53,7 @@ class Disk:
         self._read = os.preadv
         self._in_thread = False
         monkeypatch.setattr(os, "preadv", self.preadv)
-        monkeypatch.setattr(_threads, "run_in_thread", self.run_in_thread)
+        monkeypatch.setattr(_threads, "_run", self.run_in_thread)
 
     def preadv(self, descriptor: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
         if self._in_thread or not flags:

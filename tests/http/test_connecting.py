@@ -214,7 +214,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, at_wait: Callable[[], None]) -> None:
         (anyio, "wait_writable"),
         (anyio, "getaddrinfo"),
         (anyio.to_thread, "run_sync"),
-        (_threads, "run_in_thread"),
+        (_threads, "_run"),
         (anyio.lowlevel, "checkpoint"),
         (_socket, "_connect_one"),
     ):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import anyio.lowlevel
 import httpx
 
-from .. import _threads
+from .._threads import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -55,7 +55,7 @@ class FileBody(httpx.AsyncByteStream):
             if count:
                 await anyio.lowlevel.checkpoint()  # the others have their turn too
             else:
-                count = await _threads.run_in_thread(self._read_into, space, start)
+                count = await run_in_thread(self._read_into, space, start)
             yield space[:count]
             start += count
             self.sent(count)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 import anyio
 
-from .. import _threads
 from .._credentials.base import Credentials, Login, registry_of
 from .._credentials.chain import AuthFile, Chain, GivenLogins
 from .._events import PushDone, PushResult
@@ -30,6 +29,7 @@ from .._registry.retry import RetryPolicy
 from .._sources.open import open_source
 from .._sources.verify import verify_blobs
 from .._sources.walk import read_contents
+from .._threads import run_in_thread
 from .._version import __version__
 from ..errors import DeadlineExceededError, OcipushError, PusherClosedError
 from .batch import Job, Plan, PushReport, run_jobs
@@ -197,7 +197,7 @@ class Pusher:
 
     async def _prepare(self, registry: str, options: PushOptions, reporter: Reporter) -> Push:
         if self._journal is not None:
-            await _threads.run_in_thread(self._journal.prepare)
+            await run_in_thread(self._journal.prepare)
         tls_verify = self._options["tls_verify"] if options["tls_verify"] is None else options["tls_verify"]
         return Push(
             self._client(tls_verify),

@@ -14,9 +14,9 @@ from urllib.parse import urlunsplit
 import anyio
 from pydantic import BaseModel, ConfigDict, Field
 
-from .. import _threads
 from .._http.urls import split_url
 from .._oci.json import JSONError, read_json_object, validate
+from .._threads import run_in_thread
 from ..errors import OcipushError
 from .session import Session
 
@@ -80,17 +80,17 @@ class SavedSession:
 
     async def claim(self) -> Session | None:
         """Take the session that another process left behind, if there is one. No other process can take it then."""
-        return await _threads.run_in_thread(self._claim)
+        return await run_in_thread(self._claim)
 
     async def note(self, session: Session) -> None:
         """Save where the session is and how far it has come."""
         with anyio.CancelScope(shield=True):
-            await _threads.run_in_thread(self._note, session)
+            await run_in_thread(self._note, session)
 
     async def forget(self) -> None:
         """Remove the file: the upload has ended."""
         with anyio.CancelScope(shield=True):
-            await _threads.run_in_thread(self._forget)
+            await run_in_thread(self._forget)
 
     def _claim(self) -> Session | None:
         claimed = self._path.with_suffix(f".{os.getpid()}")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import _threads
+from .._threads import check_cancelled
 from .layout import Layout
 from .store import match_image
 from .threads import open_in_thread
@@ -51,7 +51,7 @@ async def open_source(
             root = layout.select(ref)
             yield Found(layout, root, layout.warnings)
         return
-    match = await open_in_thread(lambda: match_image(store, image, check_cancelled=_threads.check_cancelled))
+    match = await open_in_thread(lambda: match_image(store, image, check_cancelled=check_cancelled))
     async with match.layout as layout:
         root = match.descriptor if ref is None and match.descriptor is not None else layout.select(ref)
         yield Found(layout, root, (*match.warnings, *layout.warnings))

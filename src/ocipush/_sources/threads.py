@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from .. import _threads
+from .._threads import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ async def open_in_thread(opening: Callable[[], T]) -> T:
     """
     handover = _Handover(opening)
     try:
-        return await _threads.run_in_thread(handover.run)
+        return await run_in_thread(handover.run)
     except BaseException:
         handover.abandon()
         raise

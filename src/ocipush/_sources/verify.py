@@ -6,7 +6,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Final
 
-from .. import _threads
+from .._threads import run_in_thread
 from ..errors import BlobCorruptError
 from .files import read_at
 
@@ -48,7 +48,7 @@ async def is_corrupt(source: Source, blob: Descriptor) -> bool:
     async with opened:
         hashing = _Hashing(opened, blob.digest.algorithm)
         try:
-            while not await _threads.run_in_thread(hashing.advance):
+            while not await run_in_thread(hashing.advance):
                 pass
         except OSError as exc:
             where = source.locate(blob)
