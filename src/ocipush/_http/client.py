@@ -57,9 +57,10 @@ class Client:
         client._policy, client._hide = policy, hide
         return client
 
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._transport.aclose()
+    @property
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """Where the connections are; several clients can have the same."""
+        return self._transport
 
     async def send(self, request: Request) -> Answer:
         """Send one request once and read its answer, at most 4 MiB of it (64 KiB of an error).

@@ -9,9 +9,10 @@ import os
 import ssl
 import sys
 import traceback
+from collections import OrderedDict
 from functools import wraps
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, Unpack
 
 import anyio
 
@@ -26,7 +27,7 @@ from .._oci.reference import strip_white_space
 from .._registry.endpoint import Endpoint
 from .._registry.journal import Journal
 from .._registry.retry import RetryPolicy
-from .._sources.open import open_source
+from .._sources.open import most_sources, open_source
 from .._sources.verify import verify_blobs
 from .._sources.walk import read_contents
 from .._threads import run_in_thread
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_ENDPOINTS: Final = (
+    256  # registries and logins that are remembered: a login that is renewed each hour leaves the old ones
+)
 
 
 def _without_locals(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -90,18 +94,29 @@ class Pusher:
         self._journal = Journal(given["resume_dir"]) if given["resume_dir"] is not None else None
         self._user_agent = " ".join(filter(None, (given["user_agent"], f"ocipush/{__version__}")))
         self._clients: dict[bool, Client] = {}
-        self._endpoints: dict[tuple[str, bool, Login | None], Endpoint] = {}
+        self._endpoints: OrderedDict[tuple[str, bool, Login | None], Endpoint] = OrderedDict()
+        self._running: set[anyio.CancelScope] = set()
         self._pid = 0
 
     async def __aenter__(self) -> Self:
         self._pid = os.getpid()
+        self._sources = anyio.CapacityLimiter(most_sources())
+        self._idle = anyio.Event()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._pid = 0
-        for client in self._clients.values():
-            await client.aclose()
+        """End the pushes that still run, and close the connections."""
+        ours, self._pid = self._pid == os.getpid(), 0
+        with anyio.CancelScope(shield=True):
+            while ours and self._running:
+                self._idle = anyio.Event()
+                for scope in self._running:
+                    scope.cancel()
+                await self._idle.wait()
+        transports = {id(client.transport): client.transport for client in self._clients.values()}
         self._clients.clear()
+        for transport in transports.values():
+            await transport.aclose()
 
     @shows(PushOptions)
     @_without_locals
@@ -114,6 +129,7 @@ class Pusher:
         Raises:
             TypeError, ValueError: an option is unknown, has another type, or is out of range.
             DeadlineExceededError: it took longer than the retry policy's ``deadline``.
+            PusherClosedError: the Pusher is not open, or was closed meanwhile.
             OcipushError: any other of :mod:`ocipush.errors`. Until the push succeeds, the tag is unchanged.
         """
         given = complete(PushOptions, options, "push")
@@ -171,7 +187,7 @@ class Pusher:
     @_without_locals
     async def _look(self, source: str | PathLike[str], options: PushOptions) -> Plan:
         """Read what a push would send, and where to."""
-        async with open_source(source, ref=options["ref"], store=self._store) as found:
+        async with self._sources, open_source(source, ref=options["ref"], store=self._store) as found:
             root = found.root
             reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
             contents = await read_contents(found.source, root, include_foreign=options["include_foreign"])
@@ -179,7 +195,7 @@ class Pusher:
         return Plan(reference, root.digest, {blob.digest: blob.size for blob in sent})
 
     async def _push(self, source: str | PathLike[str], options: PushOptions, reporter: Reporter) -> PushResult:
-        async with open_source(source, ref=options["ref"], store=self._store) as found:
+        async with self._sources, open_source(source, ref=options["ref"], store=self._store) as found:
             warnings = list(found.warnings)
             root = found.root
             reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
@@ -211,8 +227,16 @@ class Pusher:
 
     async def _in_time(self, run: Coroutine[Any, Any, PushResult], what: str) -> PushResult:
         deadline = self._retry.deadline
-        with anyio.move_on_after(deadline):
-            return await run
+        with anyio.move_on_after(deadline) as scope:
+            self._running.add(scope)
+            try:
+                return await run
+            finally:
+                self._running.discard(scope)
+                if not self._running:
+                    self._idle.set()
+        if not self._pid:
+            raise PusherClosedError(f"the Pusher was closed before {printable(what)} was pushed")
         raise DeadlineExceededError(
             f"{printable(what)} was not pushed within {deadline:g} s",
             hint="RetryPolicy(deadline=) sets how long a push may take",
@@ -264,7 +288,12 @@ class Pusher:
     async def _endpoint(self, registry: str, tls_verify: bool) -> Endpoint:
         login = await self._credentials.login(registry)
         key = (registry, tls_verify, login)
-        return self._endpoints.setdefault(key, self._new_endpoint(registry, tls_verify, login))
+        if (endpoint := self._endpoints.get(key)) is None:
+            endpoint = self._endpoints[key] = self._new_endpoint(registry, tls_verify, login)
+        self._endpoints.move_to_end(key)
+        while len(self._endpoints) > _ENDPOINTS:
+            self._endpoints.popitem(last=False)
+        return endpoint
 
     def _new_endpoint(self, registry: str, tls_verify: bool, login: Login | None) -> Endpoint:
         return Endpoint(

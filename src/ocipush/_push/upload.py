@@ -108,7 +108,7 @@ class Uploads:
             TransportError, RegistryError: the upload failed, after all attempts.
         """
         name = self.repository.name
-        if not force and blob.digest in self.endpoint.known_blobs.get(name, ()):
+        if not force and self.endpoint.known_blobs.holds(name, blob.digest):
             return "exists"
 
         async def send() -> BlobOutcome:
@@ -118,14 +118,14 @@ class Uploads:
                     saved = journal.session(self.repository.url, blob)
                 return await _Upload(self, blob, force=force, saved=saved).run()
 
-        outcome = await self.endpoint.single_flight(name, blob.digest, send)
+        outcome = await self.endpoint.single_flight(name, blob.digest, send, force=force)
         if outcome == "uploaded":
             self.uploaded.add(blob.digest)
         return outcome
 
     def forget(self, digest: str) -> None:
         """The registry does not have this blob after all."""
-        self.endpoint.known_blobs.setdefault(self.repository.name, set()).discard(digest)
+        self.endpoint.known_blobs.discard(self.repository.name, digest)
 
     def started(self, blob: Descriptor) -> None:
         """Report that the first byte of a blob is about to be sent; once for each blob."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .._threads import check_cancelled
 from .layout import Layout
 from .store import match_image
 from .threads import open_in_thread
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import os
@@ -17,6 +22,20 @@ if TYPE_CHECKING:
 
     from .._oci.descriptor import Descriptor
     from .base import Source
+
+
+_MOST_SOURCES: Final = 64
+
+
+def most_sources() -> int:
+    """How many sources may be open at once, so that files and connections stay within the limit of this process.
+
+    A source has up to five descriptors open while it is read. The others are for blobs and connections.
+    """
+    if resource is None:
+        return _MOST_SOURCES
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_SOURCES if soft == resource.RLIM_INFINITY else min(_MOST_SOURCES, max(4, (soft - 176) // 5))
 
 
 @dataclass(frozen=True, slots=True)
