@@ -105,14 +105,19 @@ class MemoryWire:
         self._end = end
         self._uncopied = uncopied
         self._unsent = memoryview(b"")
+        self._put = 0
 
     @property
     def unsent(self) -> int:
         return len(self._unsent)
 
-    def put(self, data: bytes, *, more: bool = False) -> None:
-        del more
+    @property
+    def untouched(self) -> bool:
+        return len(self._unsent) == self._put
+
+    def put(self, data: bytes) -> None:
         self._unsent = memoryview(data)
+        self._put = len(data)
         self._flush()
 
     def _flush(self) -> None:
@@ -149,13 +154,13 @@ class MemoryWire:
         await anyio.lowlevel.checkpoint()
         await self._end.incoming.wait_readable()
         if self._end.closed:
-            raise httpx.ReadError("the connection was closed here")
+            raise httpx.ReadError("the client closed the connection")
 
     async def writable(self) -> None:
         await anyio.lowlevel.checkpoint()
         await self._end.outgoing.wait_writable()
         if self._end.closed:
-            raise httpx.WriteError("the connection was closed here")
+            raise httpx.WriteError("the client closed the connection")
 
     def close(self) -> None:
         self._end.close()

@@ -165,6 +165,7 @@ async def test_head_and_small_body_go_in_one_write(
     with serve(answering(OK), secure=secure) as peer:
         await ask(transport, peer.url())
         monkeypatch.setattr(_socket.Stream, "put", counted)
+        monkeypatch.setattr(_socket.TLSStream, "_send_raw", counted)
         await ask(transport, peer.url(), content[:size] if kind == "bytes" else FileBody(file, length=size))
         assert peer.seen[1][2] == content[:size]
     assert len(writes) == 1

@@ -22,11 +22,11 @@ _NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)  # Linux: read what is in memor
 
 
 class FileBody(httpx.AsyncByteStream):
-    """``length`` bytes of an open file from ``offset`` on, read anew by each iteration, never whole in memory.
+    """``length`` bytes of an open file from ``offset`` on. Each iteration reads them again, never all at once.
 
     Args:
         descriptor: the file's descriptor, which the caller keeps open; its file position is not used.
-        on_sent: called with the number of bytes that were handed to the network since the last call.
+        on_sent: called with the number of bytes that were given to the network since the last call.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class FileBody(httpx.AsyncByteStream):
         self.offset = offset
         self.length = length
         self.on_sent = on_sent
-        self._flags: int | None = _NOWAIT  # of a read that does not wait; None: there is none
+        self._flags: int | None = _NOWAIT  # of a read that does not wait; None if there is none
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async with aclosing(self.pieces(0)) as pieces:
@@ -44,13 +44,13 @@ class FileBody(httpx.AsyncByteStream):
                 yield bytes(piece)
 
     async def pieces(self, start: int) -> AsyncGenerator[memoryview]:
-        """The bytes from ``start`` on, in slices; each counts as sent, and is overwritten, when the next is asked for."""
+        """The bytes from ``start`` on, in slices. Asking for the next one counts the last as sent, and overwrites it."""
         space = memoryview(bytearray(min(SLICE, self.length - start)))
         while start < self.length:
             space = space[: self.length - start]
             count = self._read_now(space, start)
             if count:
-                await anyio.lowlevel.checkpoint()  # the others have their turn too
+                await anyio.lowlevel.checkpoint()  # other tasks can run
             else:
                 count = await anyio.to_thread.run_sync(self._read_into, space, start)
             yield space[:count]
@@ -58,9 +58,9 @@ class FileBody(httpx.AsyncByteStream):
             self.sent(count)
 
     def _read_now(self, space: memoryview, start: int) -> int:
-        """Read what is in memory of the next slice; 0 where only a worker thread may wait for it, or find its end.
+        """Read the part of the next slice that is in memory; 0 if a worker thread has to wait for it, or find its end.
 
-        To ask one takes as long as to encrypt half a slice, and most of what is pushed was written or verified just now.
+        A worker thread costs as much as encrypting half a slice, and most files that are pushed were just written.
         """
         if self._flags is None:
             return 0
@@ -95,14 +95,14 @@ class FileBody(httpx.AsyncByteStream):
         return EOFError(f"the file ends {self.length - end} bytes early")
 
     def sent(self, count: int) -> None:
-        """Report ``count`` more bytes as handed to the network."""
+        """Report that ``count`` more bytes were given to the network."""
         if self.on_sent is not None:
             self.on_sent(count)
 
 
 @lru_cache(maxsize=16)
 def _is_in_memory(device: int) -> bool:
-    """Whether a filesystem is a tmpfs: it does not know RWF_NOWAIT, and has no disk to wait for."""
+    """Whether a file system is a tmpfs, which does not support RWF_NOWAIT and has no disk to wait for."""
     number = f" {os.major(device)}:{os.minor(device)} "
     try:
         mounts = MOUNTS.read_text(errors="replace")

@@ -6,9 +6,10 @@ import copy
 import logging
 import re
 import ssl
+import sys
 from contextlib import aclosing
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import anyio
 import httpx
@@ -16,9 +17,10 @@ import httpx
 from ..errors import StalledError, UnsafeLocationError
 from .answer import Answer
 from .body import FileBody
+from .environment import default_transport
 from .failures import proxy_error, transport_error
-from .proxy import default_transport
 from .redact import redact
+from .urls import ExactURL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -68,9 +70,9 @@ class Client:
         request = self._request(method, url, headers, body)
         guard = self._guard
         own = guard is not None and guard.is_own(url)
-        if guard is not None and not own:
-            guard.check(url)
-            request.extensions["admit"] = partial(guard.admit, url)
+        if guard is not None:
+            request.extensions.update(guard.conditions(url))
+        before, named = sys.exception(), guard is not None and not own
         started = anyio.current_time()
         with anyio.CancelScope() as scope:
             self._watch(scope, body, self.timeouts.stall, answer, self.timeouts.connect)
@@ -80,7 +82,7 @@ class Client:
             except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # the last two come through httpx as they are
                 if isinstance(exc, httpx.ProxyError | httpx.UnsupportedProtocol):
                     raise proxy_error(exc, method, redact(url)) from exc
-                raise transport_error(exc, method, redact(url)) from exc
+                raise transport_error(exc, method, redact(url), before=before, named=named) from exc
             if guard is not None and own and (address := response.extensions.get("address")):
                 guard.note(address)
             if _LOG.isEnabledFor(logging.DEBUG):
@@ -118,14 +120,19 @@ class Client:
         if method in {"POST", "PUT", "PATCH"}:  # never Transfer-Encoding: chunked, which some registries refuse
             fields["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
         timeouts = {"connect": self.timeouts.connect, "read": None, "write": None, "pool": None}
-        extensions: dict[str, Any] = {"timeout": timeouts, **({"target": split[2].encode("ascii")} if split else {})}
-        return httpx.Request(
+        target = split[2].encode("ascii") if split else parsed.raw_path
+        request = httpx.Request(
             method,
             parsed,
             headers=fields,
             stream=body if isinstance(body, FileBody) else httpx.ByteStream(body),
-            extensions=extensions,
+            extensions={"timeout": timeouts},
         )
+        if self._whole_urls:  # not as an extension, which httpcore would also send to a proxy in CONNECT
+            request.url = ExactURL(parsed, target)
+        else:
+            request.extensions["target"] = target
+        return request
 
     def _watch(
         self,
