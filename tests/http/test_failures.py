@@ -12,6 +12,7 @@ import pytest
 from tests.peers import OK, Link, answering, ask, client_context, serve
 
 from ocipush._http import stream as _socket
+from ocipush._http import transport as _transport
 from ocipush._http.body import FileBody
 from ocipush._http.connection import Connection
 from ocipush._http.transport import Transport
@@ -413,6 +414,52 @@ async def test_request_that_may_have_had_an_effect_is_not_sent_again(
             await ask(transport, peer.url(), body)
         assert len(peer.seen) == 2
         assert await ask(transport, peer.url()) == (200, b"ok")
+
+
+async def test_request_that_fails_makes_room_for_the_next(secure: bool, file: int, content: bytes) -> None:
+    def refuse(_: Any) -> Any:
+        raise KeyError("not there")
+
+    def script(link: Link) -> None:
+        if link.number < 2:
+            link.head()
+            link.reset()
+        else:
+            answering(OK)(link)
+
+    with serve(script, secure=secure) as peer:
+        async with Transport(client_context(), max_connections=1) as transport:
+            for body in (b"", FileBody(file, length=len(content))):
+                with pytest.raises(httpx.TransportError):
+                    await ask(transport, peer.url(), body)
+            with pytest.raises(KeyError):
+                await ask(transport, peer.url(), admit=refuse)
+            assert await ask(transport, peer.url()) == (200, b"ok")
+            with pytest.raises(KeyError):  # on the kept connection
+                await ask(transport, peer.url(), admit=refuse)
+            assert await ask(transport, peer.url()) == (200, b"ok")
+
+
+async def test_connection_closed_with_its_transport_is_not_kept(secure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_transport, "READ_AHEAD", 1)
+    with serve(answering(OK), secure=secure) as peer:
+        transport = Transport(client_context())
+        response = await transport.handle_async_request(httpx.Request("GET", peer.url()))
+        await transport.aclose()
+        assert b"".join([piece async for piece in response.aiter_raw()]) == b"ok"  # it had arrived
+        assert not transport._idle
+        assert not transport._open
+
+
+async def test_connection_that_sendfile_finds_broken_is_lost_at_once(
+    transport: Transport, file: int, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sendfile(*_: int) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(_socket, "_SENDFILE", sendfile)
+    with serve(answering(OK)) as peer, pytest.raises(httpx.WriteError, match="Broken pipe"):
+        await ask(transport, peer.url(), FileBody(file, length=len(content)))
 
 
 @pytest.mark.parametrize("sendfile", [True, False], ids=["sendfile", "no sendfile"])
