@@ -105,25 +105,33 @@ class MemoryWire:
         self._end = end
         self._uncopied = uncopied
         self._unsent = memoryview(b"")
-        self._put = 0
+        self._accepted = 0
 
     @property
     def unsent(self) -> int:
         return len(self._unsent)
 
+    def begin(self) -> None:
+        self._accepted = 0
+
     @property
     def untouched(self) -> bool:
-        return len(self._unsent) == self._put
+        return not self._accepted
+
+    @property
+    def unreceived(self) -> bool:
+        return self.untouched  # what was written has arrived
 
     def put(self, data: bytes) -> None:
         self._unsent = memoryview(data)
-        self._put = len(data)
         self._flush()
 
     def _flush(self) -> None:
         if self._unsent:
             self._check()
-            self._unsent = self._unsent[self._end.outgoing.write(self._unsent) :]
+            count = self._end.outgoing.write(self._unsent)
+            self._accepted += count
+            self._unsent = self._unsent[count:]
 
     def _check(self) -> None:
         if self._end.closed or self._end.outgoing.reset:

@@ -49,6 +49,11 @@ def not_tls() -> ssl.SSLError:
     return error
 
 
+def speak_no_tls(link: Link) -> None:
+    link.more()
+    link.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
 # Causes
 
 
@@ -68,10 +73,6 @@ async def test_error_takes_no_cause_from_what_was_being_handled_when_the_request
 
 
 async def test_second_attempt_in_the_handler_of_the_first_is_judged_by_itself(transport: Transport) -> None:
-    def speak_no_tls(link: Link) -> None:
-        link.more()
-        link.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
     def cut(link: Link) -> None:
         link.head()
         link.reset()
@@ -116,6 +117,20 @@ async def test_cause_of_the_same_attempt_is_found_in_the_context_too() -> None:
         error = await failure(client(Chaining()), "https://registry.test/")
     assert isinstance(error, ConnectFailedError)
     assert "does not speak TLS" in error.message
+    assert is_refused_or_plain(error)
+    assert not error.refused
+
+
+async def test_httpx_loses_no_cause() -> None:
+    with serve(speak_no_tls) as plain:
+        plain.secure = True
+        try:
+            raise ConnectionRefusedError
+        except ConnectionRefusedError:
+            async with httpx.AsyncHTTPTransport() as transport:
+                error = await failure(client(transport), plain.url())
+    assert isinstance(error, ConnectFailedError)
+    assert is_refused_or_plain(error)
     assert not error.refused
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -345,6 +346,55 @@ async def test_request_that_a_closed_connection_did_not_take_is_sent_on_a_fresh_
         assert await send(transport, method, peer.url(), large if method == "PUT" else b"bytes") == 0
         assert [seen[0] for seen in peer.seen] == [0, 1]
         assert peer.seen[1][2] == (content if method == "PUT" else b"bytes")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what was acknowledged")
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
+async def test_request_that_arrived_at_a_closed_connection_is_sent_on_a_fresh_one_and_counts_once(
+    transport: Transport, secure: bool, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(link: Link) -> None:
+        if link.number:
+            answering(OK)(link)
+        link.request()
+        link.send(OK)  # and close, which is on its way while the next request is sent
+
+    def is_alive(_: Connection) -> bool:
+        return True
+
+    with serve(script, secure=secure) as peer:
+        await send(transport, "GET", peer.url(), None)
+        [connection] = transport._open
+        await connection._stream.readable()
+        monkeypatch.setattr(Connection, "is_alive", is_alive)
+        assert await send(transport, method, peer.url(), b"bytes") == 0
+        assert [(seen[0], seen[2]) for seen in peer.seen] == [(0, b""), (1, b"bytes")]
+
+
+async def test_where_nobody_tells_what_was_acknowledged_a_request_counts_as_received(
+    transport: Transport, secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(link: Link) -> None:
+        if link.number:
+            answering(OK)(link)
+        link.request()
+        link.send(OK)
+
+    def unknown(_: socket.socket) -> int:
+        return -1
+
+    def is_alive(_: Connection) -> bool:
+        return True
+
+    monkeypatch.setattr(_socket, "_unacknowledged", unknown)
+    with serve(script, secure=secure) as peer:
+        await send(transport, "GET", peer.url(), None)
+        [connection] = transport._open
+        await connection._stream.readable()
+        monkeypatch.setattr(Connection, "is_alive", is_alive)
+        with pytest.raises(httpx.TransportError):
+            await send(transport, "POST", peer.url(), b"bytes")
+        assert len(peer.seen) == 1
 
 
 class Cutting:

@@ -68,7 +68,9 @@ async def test_https_goes_through_a_tunnel_that_is_kept(secure_proxy: bool) -> N
         assert [head.split(b"\r\n") for _, head, _ in registry.seen] == 3 * [[b"GET /v2/ HTTP/1.1", b"Host: " + host]]
 
 
-async def test_plain_http_is_forwarded_with_the_whole_url_and_the_login(secure_proxy: bool) -> None:
+async def test_plain_http_is_forwarded_with_the_whole_url_and_the_login_each_time_on_a_new_connection(
+    secure_proxy: bool,
+) -> None:
     with serve(answering(OK), secure=secure_proxy) as proxy:
         async with through(proxy, LOGIN) as transport:
             for _ in range(2):
@@ -79,11 +81,17 @@ async def test_plain_http_is_forwarded_with_the_whole_url_and_the_login(secure_p
             *2 * [[
                 b"GET http://registry.test:5000/up%2f..//?_s==[ HTTP/1.1",
                 b"Host: registry.test:5000",
+                b"Connection: close",
                 b"Proxy-Authorization: Basic " + BASIC,
             ]],
-            [b"GET http://[fd00::1]/y HTTP/1.1", b"Host: [fd00::1]", b"Proxy-Authorization: Basic " + BASIC],
+            [
+                b"GET http://[fd00::1]/y HTTP/1.1",
+                b"Host: [fd00::1]",
+                b"Connection: close",
+                b"Proxy-Authorization: Basic " + BASIC,
+            ],
         ]  # fmt: skip
-        assert proxy.accepted == 2
+        assert proxy.accepted == 3
 
 
 async def test_proxy_without_a_login_gets_none(secure_proxy: bool) -> None:
@@ -135,7 +143,7 @@ async def test_large_answer_comes_whole_through_a_tunnel(secure_proxy: bool, con
 async def test_large_file_is_forwarded_without_being_copied(
     file: int, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("read", "_read_now", "_read_into"):
+    for name in ("read", "_read_now", "_read_all"):
         monkeypatch.delattr(FileBody, name)
     with serve(answering(OK)) as proxy:
         async with through(proxy) as transport:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import aclosing
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -38,24 +37,24 @@ class FileBody(httpx.AsyncByteStream):
         self.on_sent = on_sent
         self._flags: int | None = _NOWAIT  # of a read that does not wait; None if there is none
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with aclosing(self.pieces(0)) as pieces:
-            async for piece in pieces:
-                yield bytes(piece)
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Copies(self)
 
     async def pieces(self, start: int) -> AsyncGenerator[memoryview]:
         """The bytes from ``start`` on, in slices. Asking for the next one counts the last as sent, and overwrites it."""
         space = memoryview(bytearray(min(SLICE, self.length - start)))
         while start < self.length:
-            space = space[: self.length - start]
-            count = self._read_now(space, start)
-            if count:
-                await anyio.lowlevel.checkpoint()  # other tasks can run
-            else:
-                count = await anyio.to_thread.run_sync(self._read_into, space, start)
+            count = await self.read_into(space[: self.length - start], start)
             yield space[:count]
             start += count
             self.sent(count)
+
+    async def read_into(self, space: memoryview, start: int) -> int:
+        """Read the bytes from ``start`` on into ``space``; how many there are."""
+        if count := self._read_now(space, start):
+            await anyio.lowlevel.checkpoint()  # other tasks can run
+            return count
+        return await anyio.to_thread.run_sync(self._read_all, space, start)
 
     def _read_now(self, space: memoryview, start: int) -> int:
         """Read the part of the next slice that is in memory; 0 if a worker thread has to wait for it, or find its end.
@@ -72,7 +71,7 @@ class FileBody(httpx.AsyncByteStream):
             self._flags = 0 if _is_in_memory(os.fstat(self.descriptor).st_dev) else None
             return self._read_now(space, start)
 
-    def _read_into(self, space: memoryview, start: int) -> int:
+    def _read_all(self, space: memoryview, start: int) -> int:
         count = os.preadv(self.descriptor, [space], self.offset + start)
         if count < len(space):
             raise self.too_short(start + count)
@@ -98,6 +97,31 @@ class FileBody(httpx.AsyncByteStream):
         """Report that ``count`` more bytes were given to the network."""
         if self.on_sent is not None:
             self.on_sent(count)
+
+
+class _Copies:
+    """Iterates over a body for a transport that is not ours.
+
+    It is not a generator: httpcore leaves it where a write fails, and does not close it.
+    """
+
+    def __init__(self, body: FileBody) -> None:
+        self._body = body
+        self._start = self._count = 0
+
+    def __aiter__(self) -> _Copies:
+        return self
+
+    async def __anext__(self) -> bytes:
+        body = self._body
+        if self._count:
+            body.sent(self._count)
+            self._start, self._count = self._start + self._count, 0
+        if self._start == body.length:
+            raise StopAsyncIteration
+        space = memoryview(bytearray(min(SLICE, body.length - self._start)))
+        self._count = await body.read_into(space, self._start)
+        return bytes(space[: self._count])
 
 
 @lru_cache(maxsize=16)

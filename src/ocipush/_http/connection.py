@@ -41,7 +41,7 @@ class Connection:
 
     Attributes:
         idle_since: when it was last put away; set by the transport.
-        has_sent: after a failed exchange, whether any byte of the request was sent.
+        has_sent: after a failed exchange, whether the other side can have got any byte of the request.
         may_repeat: after a failed exchange, whether no byte of an answer arrived, and no part of a file that is too
             large for the first write was sent.
         latency: seconds from the request to its answer, if the first write took the whole request, else None.
@@ -72,6 +72,7 @@ class Connection:
         """
         self._head, self._interim, self._broken, self.latency = None, 0, None, None
         self.has_sent, self.may_repeat = False, True
+        self._stream.begin()
         first, rest = self._start(request, body)
         try:
             self._stream.put(first)
@@ -219,6 +220,8 @@ class Connection:
             if data:
                 self.may_repeat = False
             elif self._head is None:
+                if self.may_repeat and self._stream.unreceived:  # it was closed before the request arrived
+                    self.has_sent = False
                 raise httpx.RemoteProtocolError("the server closed the connection without an answer")
             self._http.receive_data(data)
 

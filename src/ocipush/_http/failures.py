@@ -70,6 +70,9 @@ def transport_error(
     to it, but it did not cause them. ``named`` says whether the registry named the URL's host.
     """
     found = list(causes(exc, before))
+    for one in found:  # httpcore leaves causes to the context, which later cannot be told from that of another request
+        if one.__cause__ is None and one.__context__ is not before:
+            one.__cause__ = one.__context__
     tls = next((one for one in found if isinstance(one, ssl.SSLError)), None)
     if tls is not None and (isinstance(exc, httpx.ConnectError | ssl.SSLError) or "ALERT" in (tls.reason or "")):
         return _tls_error(tls, method, url)
@@ -146,7 +149,7 @@ def is_refused_or_plain(error: ConnectFailedError) -> bool:
     cause = error.__cause__
     if isinstance(cause, ProxyFailedError):
         return cause.unreachable or cause.denied
-    while cause is not None:  # only what was given as the cause: the context can be another request's
+    while cause is not None:  # not the context, which can be another request's
         if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS:
             return True
         cause = cause.__cause__

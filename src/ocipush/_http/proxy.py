@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 LOGIN_REQUIRED: Final = 407
+_LOGIN_REFUSED: Final = frozenset({401, LOGIN_REQUIRED})  # tinyproxy answers 401 to a wrong login
 _SCHEMES: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}  # and their default ports
 _CANNOT_REACH: Final = frozenset(
     {500, 502, 503}
@@ -140,7 +141,7 @@ class Proxy:
             answer = f"{status} {HTTPStatus(status).phrase}"
         except ValueError:
             answer = str(status)
-        if status == LOGIN_REQUIRED:
+        if status in _LOGIN_REFUSED:
             if self.authorization:
                 return ProxyFailedError(
                     f"the proxy {self} did not accept the login: {answer}",

@@ -12,6 +12,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
@@ -33,6 +34,21 @@ STAGGER: Final = 0.25  # seconds until the next address of a host is tried as we
 _HANDSHAKE: Final = 22  # the first byte of a TLS handshake record (RFC 8446, 5.1)
 _SENDFILE: Final[Callable[[int, int, int, int], int] | None] = getattr(os, "sendfile", None)
 
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+    def _unacknowledged(sock: socket.socket) -> int:
+        """How many bytes were sent that the other side has not acknowledged."""
+        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+else:
+
+    def _unacknowledged(sock: socket.socket) -> int:
+        """Less than any: it is not known here."""
+        del sock
+        return -1
+
 
 class Stream:
     """A connected TCP socket. ``put`` and ``receive_now`` never wait; ``readable`` and ``writable`` only wait.
@@ -46,30 +62,43 @@ class Stream:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._unsent = memoryview(b"")
-        self._put = 0
+        self._accepted = 0
 
     @property
     def unsent(self) -> int:
         """How many bytes of the last ``put`` the system has not accepted yet."""
         return len(self._unsent)
 
+    def begin(self) -> None:
+        """Count from here what is sent. Everything before has been received."""
+        self._accepted = 0
+
     @property
     def untouched(self) -> bool:
-        """Whether the system has accepted no byte of the last ``put``."""
-        return len(self._unsent) == self._put
+        """Whether the system has accepted no byte since ``begin``."""
+        return not self._accepted
+
+    @property
+    def unreceived(self) -> bool:
+        """Whether the other side has acknowledged no byte since ``begin``.
+
+        It is exact after the other side has closed the connection: what arrived before is acknowledged with that.
+        """
+        return self._socket.fileno() >= 0 and self._accepted <= _unacknowledged(self._socket)
 
     def put(self, data: bytes | memoryview) -> None:
         """Send ``data``, and keep what the system does not accept now."""
         # MSG_MORE would save a packet where a body follows, but on loopback it cost a seventh of the speed: after a first
         # segment that holds the head and a part of the body, Linux opens the window less, for the whole connection.
         self._unsent = memoryview(data)
-        self._put = len(data)
         self._flush()
 
     def _flush(self) -> None:
         try:
             while self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+                count = self._socket.send(self._unsent)
+                self._accepted += count
+                self._unsent = self._unsent[count:]
         except BlockingIOError:
             return
         except OSError as exc:
@@ -218,10 +247,19 @@ class NestedTLSStream(TLSStream):
         """How many bytes of the last ``put`` the system has not accepted yet."""
         return self._below.unsent
 
+    def begin(self) -> None:
+        """Count from here what is sent. Everything before has been received."""
+        self._below.begin()
+
     @property
     def untouched(self) -> bool:
-        """Whether the system has accepted no byte of the last ``put``."""
+        """Whether the system has accepted no byte since ``begin``."""
         return self._below.untouched
+
+    @property
+    def unreceived(self) -> bool:
+        """Whether the other side has acknowledged no byte since ``begin``."""
+        return self._below.unreceived
 
     async def drain(self) -> None:
         """Wait until the system has accepted everything that was put."""

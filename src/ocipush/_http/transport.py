@@ -63,7 +63,8 @@ class _Origin:
         headers = request.headers.raw
         if self.forwarder is not None:
             target = b"http://%b%b" % (self.netloc, target)
-            headers = [*headers, *self.forwarder.headers]
+            # Some proxies (tinyproxy) close the connection after each answer without saying so: none is used twice.
+            headers = [*headers, (b"Connection", b"close"), *self.forwarder.headers]
         try:
             return h11.Request(method=request.method, target=target, headers=headers)
         except h11.LocalProtocolError as exc:
@@ -74,8 +75,8 @@ class Transport(httpx.AsyncBaseTransport):
     """Sends requests over HTTP/1.1, on connections that it keeps.
 
     A server can close an idle connection at the moment that it is used again. A request that fails on a kept
-    connection is sent again on a new one at once if none of its bytes was sent, or if its method is idempotent, no
-    byte of an answer has arrived, and no part of a large file was sent.
+    connection is sent again on a new one at once if none of its bytes can have arrived, or if its method is
+    idempotent, no byte of an answer has arrived, and no part of a large file was sent.
 
     Extensions of a request:
 
