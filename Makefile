@@ -53,6 +53,8 @@ lint: $(VENV)/.installed
 
 types: $(VENV)/.installed
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin src
 	$(BIN)/pyright
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes ocipush --ignoreexternal >$(VENV)/verifytypes || \
 		{ cat $(VENV)/verifytypes; exit 1; }
@@ -63,7 +65,10 @@ unit: $(VENV)/.installed
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# The tests without their coverage on every newer Python that is here.
+# The tests, without coverage, on every newer Python that is installed. Tests of pages, packaging, other systems, benchmarks and
+# other tools do not depend on the version and are left out.
+ONCE := tests/real tests/property tests/benchmarks tests/test_architecture.py tests/test_packaging.py tests/test_portability.py \
+	tests/test_readme.py tests/test_security_promises.py
 NEWER := $(wildcard /usr/bin/python3.1[2-9] /usr/local/bin/python3.1[2-9] $(HOME)/.pyenv/versions/3.1[2-9].*/bin/python)
 others: $(VENV)/.installed
 	@for python in $(NEWER); do \
@@ -72,7 +77,8 @@ others: $(VENV)/.installed
 		$$python -m venv $$home && \
 		$$home/bin/pip install --quiet --upgrade "pip>=25.1" && \
 		$$home/bin/pip install --quiet --editable ".[cli]" --group test && \
-		$$home/bin/python -m pytest --quiet --numprocesses auto --dist worksteal tests --ignore tests/real --ignore tests/property || exit 1; \
+		$$home/bin/python -m pytest --quiet --numprocesses auto --dist worksteal \
+			tests $(ONCE:%=--ignore %) || exit 1; \
 	done
 
 clean:

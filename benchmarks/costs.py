@@ -28,9 +28,11 @@ import anyio
 
 from ocipush import Pusher
 from ocipush._http.client import Client
+from ocipush._http.request import Request
 from ocipush._http.timeouts import Timeouts
 from ocipush._http.tls import Context
 from ocipush._sources.layout import Layout
+from ocipush._sources.walk import read_contents
 
 from .contenders import ROOT
 from .layouts import CONFIG, LAYER, MANIFEST
@@ -119,7 +121,7 @@ def plan(home: Path) -> list[Row]:
     async def read(path: Path) -> float:
         started = time.perf_counter()
         async with await Layout.open(path) as layout:
-            await layout.read(layout.select())
+            await read_contents(layout, layout.select())
         return time.perf_counter() - started
 
     taken = {}
@@ -141,7 +143,7 @@ def request(_: Path) -> list[Row]:
         for _ in range(7):
             before = resource.getrusage(resource.RUSAGE_SELF)
             for _ in range(count):
-                await client.send("POST", url, headers=headers, body=b"x" * 300, answer=60)
+                await client.send(Request(method="POST", url=url, headers=headers, body=b"x" * 300))
             after = resource.getrusage(resource.RUSAGE_SELF)
             taken.append((after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) / count)
         await client.aclose()

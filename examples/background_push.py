@@ -1,10 +1,10 @@
-"""A web service that pushes in the background: an ASGI application, as Starlette or FastAPI would hold it.
+"""A web service that pushes in the background: an ASGI application, such as Starlette and FastAPI run.
 
     EXAMPLE_STORE=DIRECTORY uvicorn examples.background_push:app
 
-``POST /push?image=IMAGE&target=REF`` answers 202 at once with the URL to ask; ``GET /pushes/1`` tells how far it is. One
-``Pusher`` and one task group live as long as the application does: its lifespan opens them and, at shutdown, lets the
-pushes that run come to their end. In Starlette the same ``async with`` stands in the lifespan function.
+``POST /push?image=IMAGE&target=REF`` answers 202 immediately, with a URL; ``GET /pushes/1`` reports the progress. One
+``Pusher`` and one task group live as long as the application: its lifespan opens them, and at shutdown waits until the
+running pushes have finished. In Starlette, put the same ``async with`` into the lifespan function.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class State:
-    """What the service tells of one push."""
+    """What the service reports about one push."""
 
     image: str
     state: str = "running"
@@ -42,7 +42,7 @@ class State:
 
 
 class Service:
-    """The application. It remembers every push; a real one would forget the old ones."""
+    """The application. It remembers every push; a real service would delete old ones."""
 
     def __init__(self, store: str) -> None:
         self._store = store
@@ -70,14 +70,14 @@ class Service:
         given = {name: values[-1] for name, values in parse_qs(query).items()}
         if (method, path) == ("POST", "/push"):
             if "image" not in given:
-                return 400, {"error": "which image?"}
+                return 400, {"error": "the parameter image is missing"}
             self._pushes.append(state := State(given["image"]))
             self._tasks.start_soon(self._push, state, given.get("target"))
             return 202, {"url": f"/pushes/{len(self._pushes)}"}
         number = path.removeprefix("/pushes/")
         if method == "GET" and number.isdecimal() and 0 < int(number) <= len(self._pushes):
             return 200, asdict(self._pushes[int(number) - 1])
-        return 404, {"error": "no such thing"}
+        return 404, {"error": "not found"}
 
     async def _push(self, state: State, target: str | None) -> None:
         offsets: dict[str, int] = {}
@@ -91,7 +91,7 @@ class Service:
 
         try:
             result = await self._pusher.push(state.image, target=target, on_event=on_event)
-        except ocipush.OcipushError as error:  # what would leave the task would end the service's task group
+        except ocipush.OcipushError as error:  # an exception that leaves the task would cancel the service's task group
             state.state, state.error = "failed", str(error)
         else:
             state.state, state.digest = "done", result.digest

@@ -1,7 +1,7 @@
-"""The main job in one go: an image of a store is pushed to a registry on this machine, read back, and pushed again.
+"""Push an image from a store to a registry on this machine, read it back, and push it again.
 
-``make demo`` runs it. Nothing outside a temporary directory is read or written, no login file of yours is opened, and the
-registry is ``ocipush.testing`` on a free port of 127.0.0.1, for as long as the demo runs.
+``make demo`` runs it. It uses only a temporary directory, does not open your login file, and starts the development
+registry ``ocipush.testing`` on a free port of 127.0.0.1 for as long as it runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OCIPUSH = Path(sys.executable).with_name("ocipush")
 
 
 def make_layer(name: str, size: int) -> bytes:
-    """A tar archive of one file; its content is random, so that no registry holds it yet."""
+    """Make a tar archive of one file with random content, so that no registry has it yet."""
     archive, member = io.BytesIO(), tarfile.TarInfo(name)
     member.size = size
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -35,7 +35,7 @@ def make_layer(name: str, size: int) -> bytes:
 
 
 def add_blob(layout: Path, content: bytes, media_type: str) -> dict[str, object]:
-    """Store content under its digest, and describe it."""
+    """Store content under its digest, and return its descriptor."""
     encoded = hashlib.sha256(content).hexdigest()
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def add_blob(layout: Path, content: bytes, media_type: str) -> dict[str, object]
 
 
 def make_image(layout: Path, ref: str) -> str:
-    """Write an image that records where it belongs; give its digest."""
+    """Write an image that records the reference it belongs to, and return its digest."""
     layers = [add_blob(layout, make_layer(f"file-{size}", size), LAYER) for size in FILE_SIZES]
     rootfs = {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]}
     config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": rootfs}).encode()
@@ -62,7 +62,7 @@ def make_image(layout: Path, ref: str) -> str:
 
 
 def run(*arguments: str) -> str:
-    """Run the command as a person would, its progress on this terminal; give what it prints on stdout."""
+    """Run the command with its progress on this terminal, and return what it prints on stdout."""
     print(f"\n$ {shlex.join(['ocipush', *arguments])}", flush=True)
     direct = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     done = subprocess.run(  # noqa: S603 - our own command
@@ -73,7 +73,7 @@ def run(*arguments: str) -> str:
 
 
 def read_back(host: str) -> str:
-    """The digest of the manifest that the registry serves under the tag, hashed here."""
+    """Download the manifest that the registry serves for the tag, and return its digest."""
     connection = http.client.HTTPConnection(host, timeout=60)
     connection.request("GET", "/v2/team/demo/manifests/1.0", headers={"Accept": MANIFEST})
     answer = connection.getresponse()
@@ -101,7 +101,7 @@ def show(host: str, scratch: Path) -> None:
 
 
 def main() -> None:
-    """Run the demo; a wrong digest ends it with an error."""
+    """Run the demo. It fails if a digest is wrong."""
     with (
         tempfile.TemporaryDirectory(prefix="ocipush-demo-") as scratch,
         subprocess.Popen(
@@ -121,8 +121,8 @@ def main() -> None:
         "  export OCIPUSH_AUTHFILE=~/.config/ocipush/auth.json    # without it: /var/lib/ar/auth.json\n"
         f"  {here} image login registry.example --username you\n"
         f"  {here} image push IMAGE --images-store-dir DIRECTORY --target registry.example/team/app:1.0\n"
-        "DIRECTORY holds one OCI layout a directory; IMAGE is one of their names, or the reference that it records.\n"
-        "Without --target the image goes to the reference that it records. --tls-verify=false allows plain HTTP."
+        "DIRECTORY holds one OCI layout per directory. IMAGE is the name of such a directory, or a recorded reference.\n"
+        "Without --target, the image is pushed to the reference that it records. --tls-verify=false allows plain HTTP."
     )
 
 

@@ -1,4 +1,4 @@
-"""A bar for each blob, drawn by rich from the progress events.
+"""Draw a bar for each blob with rich, from the progress events.
 
 python examples/progress_bar.py STORE IMAGE TARGET
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Bars:
-    """Takes events as ``on_event``. It runs on the event loop's thread, so it only notes numbers; rich draws in its own."""
+    """Used as ``on_event``. It runs on the event loop's thread, so it only stores numbers; rich draws in its own thread."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -32,9 +32,9 @@ class Bars:
                 self._progress.console.print(f"{event.reference}: {event.blobs} blobs")
             case ocipush.BlobStarted():
                 self._bars[event.digest] = self._progress.add_task(event.digest[7:19], total=event.size)
-            case ocipush.BlobProgress():  # the offset can go back, when a blob is sent again
+            case ocipush.BlobProgress():  # the offset may decrease, when a blob is sent again
                 self._progress.update(self._bars[event.digest], completed=event.offset)
-            case ocipush.BlobDone() if event.digest not in self._bars:  # mounted, or there already: nothing was sent
+            case ocipush.BlobDone() if event.digest not in self._bars:  # mounted, or already there: nothing was sent
                 self._progress.console.print(f"{event.digest[7:19]} {event.outcome}")
             case ocipush.RetryScheduled():
                 self._progress.console.print(

@@ -1,9 +1,10 @@
-"""Push all images of a store at once on one ``Pusher``, each to PREFIX/NAME:latest; one that fails does not stop the others.
+"""Push all images of a store concurrently with one ``Pusher``, each to PREFIX/NAME:latest.
 
     python examples/push_many.py STORE PREFIX
 
-The pushes share connections, tokens and what was learned of the registry; a layer that several images have is sent once
-and mounted, or waited for, by the others. How much is sent at a time is the ``Pusher``'s business, not the caller's.
+If one push fails, the others continue. The pushes share connections, tokens and what was learned about the registry. A
+layer that several images share is uploaded once; the others mount it or wait for it. The ``Pusher`` limits how many blobs
+are uploaded at a time, so the caller need not.
 """
 
 from __future__ import annotations

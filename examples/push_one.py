@@ -1,8 +1,8 @@
-"""Push one image of a store.
+"""Push one image from a store.
 
     python examples/push_one.py STORE IMAGE [TARGET]
 
-Without TARGET it goes to the reference that the image records. Logins come from ``$OCIPUSH_AUTHFILE``.
+Without TARGET, the image is pushed to the reference that it records. Logins are read from ``$OCIPUSH_AUTHFILE``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ async def main(store: str, image: str, target: str | None) -> None:
     result = await ocipush.push(image, target=target, store=store)
     print(f"{result.reference} is {result.digest}")
     if result.unchanged:
-        print("it was there already")
+        print("it was already there")
     for blob in result.blobs:
         print(f"  {blob.digest} {blob.size:>12} {blob.outcome}")
 

@@ -1,8 +1,8 @@
-"""Push images from a script that does not await: the same names, from ``ocipush.sync``.
+"""Push images from a blocking script, with ``ocipush.sync``.
 
     python examples/sync_script.py STORE PREFIX IMAGE...
 
-The errors are the same too; each tells what can be done about it.
+The names and errors are those of the async API. Each error has a hint that says what to do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main(store: str, prefix: str, images: list[str]) -> int:
             try:
                 result = pusher.push(image, target=f"{prefix}/{image}:latest")
             except errors.ImageNotFoundError as error:
-                print(f"no {image}; near it: {', '.join(error.available) or 'nothing'}", file=sys.stderr)
+                print(f"no image {image}; similar names: {', '.join(error.available) or 'none'}", file=sys.stderr)
                 return 1
             except errors.OcipushError as error:
                 print(f"{image}: {error.message}\n  {error.hint or ''}", file=sys.stderr)

@@ -16,8 +16,9 @@ import httpx
 
 from ocipush import errors
 from ocipush._http.addresses import AddressPolicy, Privacy, literal, privacy_of
-from ocipush._http.answer import parse_retry_after
+from ocipush._http.answer import Answer, parse_retry_after
 from ocipush._http.redact import MAX_DETAIL, conceal, printable, redact, without_query
+from ocipush._http.request import Request
 from ocipush._http.urls import append_digest, resolve_location, same_origin
 from ocipush._oci.digest import Digest
 from ocipush._oci.document import parse_document
@@ -151,9 +152,8 @@ def failure(data: bytes) -> None:
         is_shown(code)
     assert sum(map(len, found.digests)) <= 2 * len(data)
     for status in (302, 400, 401, 403, 413, 429, 500):
-        error = error_for(
-            "PUT", "https://h/x?sig=a-long-secret", status, data, headers={"location": text_of(data[:80])}
-        )
+        request = Request(method="PUT", url="https://h/x?sig=a-long-secret")
+        error = error_for(Answer(request, status, {"location": text_of(data[:80])}, data))
         assert str(error).isprintable()
         assert "a-long-secret" not in str(error)
         assert len(str(error)) < 4000

@@ -13,6 +13,7 @@ import pytest
 from examples import background_push
 from tests import layouts
 
+import ocipush
 from ocipush.testing import Registry
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    source = str(Path(ocipush.__file__).parents[1])  # the library under test, even if another one is installed
+
     def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, EXAMPLES / name, *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,
-            env={"OCIPUSH_AUTHFILE": str(tmp_path / "auth.json")},
+            env={"OCIPUSH_AUTHFILE": str(tmp_path / "auth.json"), "PYTHONPATH": source},
         )
 
     return run
@@ -52,7 +55,7 @@ def test_demo_compares_the_digests_and_finds_the_image_there(run: Any) -> None:
     done = run("demo.py")
     assert (done.returncode, done.stderr.count("uploaded")) == (0, 6), done.stderr
     assert "The digests are equal." in done.stdout
-    assert "the image was there already" in done.stderr
+    assert "image already in the remote repository" in done.stderr
     assert "The same with your own store and registry" in done.stdout
 
 
@@ -62,7 +65,7 @@ def test_push_one_tells_what_happened_to_each_blob(run: Any, store: Path, ocipus
     digest = ocipush_registry.repository("team/app").tags["1"]
     assert first.stdout.startswith(f"{target} is {digest}\n")
     assert first.stdout.count(" uploaded\n") == 3
-    assert second.stdout == f"{target} is {digest}\nit was there already\n"
+    assert second.stdout == f"{target} is {digest}\nit was already there\n"
     failed = run("push_one.py", store, "absent", target)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: ")
@@ -91,7 +94,7 @@ def test_sync_script_prints_immutable_names(run: Any, store: Path, ocipush_regis
         for name in ("alpine-3_18_0", "app-1_0")
     ]
     failed = run("sync_script.py", store, f"{ocipush_registry.host}/team", "app-1_1")
-    assert (failed.returncode, failed.stderr) == (1, "no app-1_1; near it: app-1_0, alpine-3_18_0\n")
+    assert (failed.returncode, failed.stderr) == (1, "no image app-1_1; similar names: app-1_0, alpine-3_18_0\n")
 
 
 def test_progress_bar_draws_a_bar_for_each_blob(run: Any, store: Path, ocipush_registry: Registry) -> None:
@@ -103,7 +106,7 @@ def test_progress_bar_draws_a_bar_for_each_blob(run: Any, store: Path, ocipush_r
 
 
 class Life:
-    """An ASGI server as far as the lifespan goes."""
+    """The part of an ASGI server that runs the lifespan."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self.app = app

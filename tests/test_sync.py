@@ -100,7 +100,7 @@ def test_login_that_is_checked_over_plain_http_is_warned_of(authfile: Path) -> N
         words = ["login", registry.host, "-u", "user", "--password-stdin", "--check", "--authfile", str(authfile)]
         done = CliRunner().invoke(cli, words, input="secret")
     assert done.exit_code == 0
-    assert f"warning: the login for {registry.host} goes over plain HTTP" in done.stderr
+    assert f"warning: the login for {registry.host} is sent over plain HTTP" in done.stderr
 
 
 def test_ctrl_c_cancels_the_push_that_waits_and_the_pusher_stays_usable(store: Path, authfile: Path) -> None:

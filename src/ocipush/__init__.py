@@ -1,12 +1,13 @@
 """Push container images from a local store of OCI image layouts to any registry.
 
-``await ocipush.push("alpine-3_18_0")`` pushes one image; :class:`Pusher` pushes many on shared connections;
-:mod:`ocipush.sync` has the same names for code that does not await. Exports only; every name is imported on first use,
-so that ``ocipush --version`` need not wait for httpx and pydantic. May import: all below.
+``await ocipush.push("alpine-3_18_0")`` pushes one image; :class:`Pusher` pushes many over shared connections;
+:mod:`ocipush.sync` has blocking versions of both. This module only exports names. Each is imported on first use, so
+that ``ocipush --version`` does not load httpx and pydantic. May import: all below.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         BlobStarted,
         Event,
         ManifestDone,
+        OnEvent,
         PushDone,
         PushResult,
         PushStarted,
@@ -32,12 +34,14 @@ if TYPE_CHECKING:
     )
     from ._http.timeouts import Timeouts
     from ._oci.reference import Reference, sanitize_image_name
+    from ._push.options import AllOptions, PusherOptions, PushOptions
     from ._push.pusher import Pusher, push
     from ._registry.retry import RetryPolicy
     from ._sources.store import StoreImage, list_images
     from .errors import OcipushError
 
 __all__ = [
+    "AllOptions",
     "BlobDone",
     "BlobProgress",
     "BlobResult",
@@ -46,11 +50,14 @@ __all__ = [
     "Login",
     "ManifestDone",
     "OcipushError",
+    "OnEvent",
     "PushDone",
+    "PushOptions",
     "PushResult",
     "PushStarted",
     "PushWarning",
     "Pusher",
+    "PusherOptions",
     "Reference",
     "RegistryWarning",
     "RetryPolicy",
@@ -77,6 +84,7 @@ _HOMES = {
         "BlobStarted",
         "Event",
         "ManifestDone",
+        "OnEvent",
         "PushDone",
         "PushResult",
         "PushStarted",
@@ -86,6 +94,7 @@ _HOMES = {
     ),
     "_http.timeouts": ("Timeouts",),
     "_oci.reference": ("Reference", "sanitize_image_name"),
+    "_push.options": ("AllOptions", "PushOptions", "PusherOptions"),
     "_push.pusher": ("Pusher", "push"),
     "_registry.retry": ("RetryPolicy",),
     "_sources.store": ("StoreImage", "list_images"),
@@ -100,8 +109,18 @@ def __getattr__(name: str) -> object:
     if (module := _HOME_OF.get(name)) is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{module}", __name__), name)
+    _make_public()
     globals()[name] = value
     return value
+
+
+def _make_public() -> None:
+    """Let the public classes and functions that are loaded by now say ``ocipush`` as their module."""
+    for module, names in _HOMES.items():
+        home = sys.modules.get(f"{__name__}.{module}")
+        for value in [getattr(home, name, None) for name in names]:
+            if getattr(value, "__module__", "").startswith(f"{__name__}._"):
+                value.__module__ = __name__
 
 
 def __dir__() -> list[str]:

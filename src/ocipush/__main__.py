@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 
 def main() -> int:
-    """Run the command line; the exit code is returned, or raised as SystemExit."""
+    """Run the command line. The exit code is returned, or raised as SystemExit."""
     if find_spec("click") is None:
         sys.stderr.write("error: the command line needs click\nhint: pip install 'ocipush[cli]'\n")
         return 2
@@ -18,17 +18,17 @@ def main() -> int:
         from ._cli.commands import cli
 
         cli.main(prog_name="ocipush")
-    except KeyboardInterrupt:  # while modules are imported; nothing is under way yet
+    except KeyboardInterrupt:  # while modules are imported: nothing has started yet
         return 130
     return 0
 
 
 def _start_and_end_fast() -> None:
-    """Leave out what a process of its own need not do; a push that finds nothing to send is mostly start and end."""
-    # httpx would import its own command line, and rich and pygments with it. None stands for "not installed".
+    """Skip work that a short-lived process does not need: a push with nothing to send is mostly start and exit."""
+    # httpx would import its own command line, and with it rich and pygments. None means "not installed".
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
-    gc.set_threshold(50_000)  # imports make many objects and no garbage
-    atexit.register(gc.freeze)  # nor is there a need to look for any at the end
+    gc.set_threshold(50_000)  # imports create many objects and little garbage
+    atexit.register(gc.freeze)  # no garbage collection at exit
 
 
 if __name__ == "__main__":

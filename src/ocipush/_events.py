@@ -1,19 +1,15 @@
-"""Progress events and results: frozen values that a push gives out.
+"""Progress events and results: the frozen values that a push reports. May import: the standard library.
 
-May import: _models, _reference.
+Annotations are objects here, not strings: these classes say ``ocipush`` as their module, where the names of this module
+could not be looked up.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Literal, Protocol, runtime_checkable
 
 BlobOutcome = Literal["uploaded", "mounted", "exists", "joined", "foreign"]
-"""What happened to a blob: sent by this push; linked from another repository; there already; sent by another push that
-was under way; non-distributable, so not sent."""
+"""What happened to a blob: uploaded by this push; linked from another repository; already there; uploaded by another
+push that was running; non-distributable, so not uploaded."""
 
 ManifestOutcome = Literal["uploaded", "exists"]
 
@@ -35,13 +31,13 @@ class PushResult:
     Attributes:
         reference: where the image is now, normalised, e.g. ``registry.example/team/alpine:3.18.0``.
         digest: digest of the manifest or index that the reference names now.
-        media_type: its media type.
-        size: its bytes, and those of all manifests and blobs it refers to, each counted once.
-        blobs: one result a distinct blob. Empty when the image was there already.
-        unchanged: the reference named this digest before, so nothing was sent.
-        requests: HTTP requests made for this push, tokens included.
-        sent: bytes of blobs and manifests written to the network, those sent again included.
-        seconds: from the first request to the last answer.
+        media_type: media type of that manifest or index.
+        size: its size in bytes plus that of all manifests and blobs it refers to, each counted once.
+        blobs: one result for each distinct blob. Empty if the image was already there.
+        unchanged: the reference already named this digest, so nothing was sent.
+        requests: number of HTTP requests made for this push, including those for tokens.
+        sent: bytes of blobs and manifests written to the network, including those sent again.
+        seconds: time from the first request to the last answer.
     """
 
     reference: str
@@ -68,8 +64,9 @@ class PushStarted:
 
     Attributes:
         source: the layout's directory.
-        reference: where it goes.
-        blobs, size: how many distinct blobs there are, and their bytes.
+        reference: where the image is pushed to.
+        blobs: number of distinct blobs.
+        size: total size in bytes, as in :class:`PushResult`.
     """
 
     push_id: str
@@ -92,9 +89,9 @@ class BlobStarted:
 
 @dataclass(frozen=True, slots=True)
 class BlobProgress:
-    """``offset`` of a blob's ``size`` bytes have been written. It can go back when a blob is sent again.
+    """``offset`` of a blob's ``size`` bytes have been written. The offset decreases if a part has to be sent again.
 
-    At most one in 100 ms a blob; the last one always arrives.
+    At most one event every 100 ms for each blob; the one for its last byte is never left out.
     """
 
     push_id: str
@@ -105,7 +102,7 @@ class BlobProgress:
 
 @dataclass(frozen=True, slots=True)
 class BlobDone:
-    """The registry has this blob, or need not have it (``foreign``)."""
+    """The registry has this blob, or does not need it (``foreign``)."""
 
     push_id: str
     digest: str
@@ -126,7 +123,7 @@ class ManifestDone:
 
 @dataclass(frozen=True, slots=True)
 class RetryScheduled:
-    """A request or a blob is tried again in ``delay`` seconds, as attempt number ``attempt``."""
+    """A request or a blob will be tried again in ``delay`` seconds, as attempt number ``attempt``."""
 
     push_id: str
     what: str
@@ -137,7 +134,7 @@ class RetryScheduled:
 
 @dataclass(frozen=True, slots=True)
 class PushWarning:
-    """Something that the person should know and that does not stop the push. Logged too."""
+    """Something the user should know that does not stop the push. It is logged too."""
 
     push_id: str
     text: str
@@ -145,7 +142,7 @@ class PushWarning:
 
 @dataclass(frozen=True, slots=True)
 class RegistryWarning:
-    """A ``Warning`` header of the registry, shown once a push (distribution-spec, "Warnings")."""
+    """The text of a ``Warning`` header of the registry, once per push (distribution-spec, "Warnings")."""
 
     push_id: str
     text: str
@@ -153,7 +150,7 @@ class RegistryWarning:
 
 @dataclass(frozen=True, slots=True)
 class PushDone:
-    """The push has succeeded."""
+    """The push succeeded."""
 
     push_id: str
     result: PushResult
@@ -172,5 +169,14 @@ Event = (
 )
 """Every event; a closed union."""
 
-if TYPE_CHECKING:
-    OnEvent = Callable[[Event], object]
+
+@runtime_checkable
+class OnEvent(Protocol):
+    """A plain function that takes each event of a push, on the event loop's thread.
+
+    It must not block, and must not be async: nothing would await it. If it raises an exception, the push is cancelled
+    and raises that exception unchanged.
+    """
+
+    def __call__(self, event: Event, /) -> object:
+        """Take one event."""

@@ -38,7 +38,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 __all__ = [
     "AmbiguousImageError",
@@ -109,14 +109,14 @@ class OcipushError(Exception):
 
 
 class InvalidReferenceError(OcipushError, ValueError):
-    """A text is not a reference that a registry could hold."""
+    """The text is not a valid reference."""
 
 
 class ImageNotFoundError(OcipushError):
-    """The store holds no such image.
+    """The store has no such image.
 
     Attributes:
-        available: names of the images that the store does hold, nearest first.
+        available: names of the images in the store, the most similar first.
     """
 
     origin: ClassVar[Origin] = "source"
@@ -127,7 +127,7 @@ class ImageNotFoundError(OcipushError):
 
 
 class AmbiguousImageError(OcipushError):
-    """Several images or descriptors answer to the name that was asked for.
+    """Several images or descriptors match the name.
 
     Attributes:
         candidates: one line for each of them.
@@ -141,11 +141,11 @@ class AmbiguousImageError(OcipushError):
 
 
 class TargetRequiredError(OcipushError):
-    """The image records no reference that it could be pushed to, and no target was given."""
+    """No target was given, and the image does not record a reference to push to."""
 
 
 class DigestMismatchError(OcipushError):
-    """A target names a digest that is not the digest of what would be pushed."""
+    """The target names a digest, and the image has another one."""
 
 
 class LayoutError(OcipushError):
@@ -169,15 +169,15 @@ class LayoutError(OcipushError):
 
 
 class InvalidLayoutError(LayoutError):
-    """A document of the layout breaks the image specification, or a limit that protects the reader."""
+    """A document of the layout violates the image specification, or exceeds a limit."""
 
 
 class ManifestNotFoundError(LayoutError):
-    """The layout has no descriptor that answers to what was asked for."""
+    """The layout has no descriptor that matches the request."""
 
 
 class BlobMissingError(LayoutError):
-    """A blob that the image refers to is not there, or is not a regular file inside the layout."""
+    """A blob that the image refers to does not exist, or is not a regular file inside the layout."""
 
 
 class BlobCorruptError(LayoutError):
@@ -195,57 +195,26 @@ class CredentialError(OcipushError):
         self,
         message: str = "",
         *,
-        hint: str | None = "mend the login file, or name another with --authfile (authfile=, OCIPUSH_AUTHFILE)",
+        hint: str | None = "fix the login file, or name another one with --authfile (authfile=, OCIPUSH_AUTHFILE)",
         source: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.source = source
 
 
+class _Facts(TypedDict, total=False):
+    """Keyword arguments of every error about a request; the classes document them."""
+
+    hint: str | None
+    method: str
+    url: str
+    attempts: int
+    sent: int
+    seconds: float
+
+
 class _ExchangeError(OcipushError):
-    """What a request that failed has in common with every other.
-
-    ``sent`` and ``seconds`` are those of the whole blob or request, all attempts together.
-    """
-
-    def __init__(
-        self, message: str = "", *, hint: str | None = None, method: str = "", url: str = "", attempts: int = 1
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.method = method
-        self.url = url
-        self.attempts = attempts
-        self.sent: int = 0
-        self.seconds: float = 0.0
-
-    @property
-    def message(self) -> str:
-        """The text without the hint, and what it took."""
-        text = super().message
-        if self.attempts > 1:
-            sent = f", {self.sent:,} bytes sent" if self.sent else ""
-            text += f" ({self.attempts} attempts{sent}, in {self.seconds:.1f} s)"
-        return text
-
-
-class TransportError(_ExchangeError):
-    """No usable HTTP answer came.
-
-    Attributes:
-        method, url: the request, its query redacted.
-        attempts: how many times it was tried.
-        sent: bytes of the blob that were written to the network, over all attempts; 0 for other requests.
-        seconds: from the first attempt to this error, waits included; 0 where there was one attempt.
-    """
-
-
-class ConnectFailedError(TransportError):
-    """No connection: the name does not resolve, nobody listens, or the other side speaks no TLS.
-
-    Attributes:
-        refused: nobody listened.
-        temporary: trying again can help; not where the name does not exist, or no TLS is spoken.
-    """
+    """What all errors about a request have in common."""
 
     def __init__(
         self,
@@ -255,10 +224,54 @@ class ConnectFailedError(TransportError):
         method: str = "",
         url: str = "",
         attempts: int = 1,
+        sent: int = 0,
+        seconds: float = 0.0,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.method = method
+        self.url = url
+        self.attempts = attempts
+        self.sent = sent
+        self.seconds = seconds
+
+    @property
+    def message(self) -> str:
+        """The text without the hint, with the number of attempts."""
+        text = super().message
+        if self.attempts > 1:
+            sent = f", {self.sent:,} bytes sent" if self.sent else ""
+            text += f" ({self.attempts} attempts{sent}, in {self.seconds:.1f} s)"
+        return text
+
+
+class TransportError(_ExchangeError):
+    """There was no usable HTTP response.
+
+    Attributes:
+        method, url: the request, without the query of its URL.
+        attempts: how often the request, or the blob it belongs to, was tried.
+        sent: bytes of the blob that were written to the network, over all attempts; 0 for other requests.
+        seconds: from the first attempt to this error, waits included.
+    """
+
+
+class ConnectFailedError(TransportError):
+    """No connection: the name does not resolve, the connection was refused, or the server does not speak TLS.
+
+    Attributes:
+        refused: the connection was refused.
+        temporary: another attempt can succeed. False if the name does not exist, or the server does not speak TLS.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
         refused: bool = False,
         temporary: bool = True,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(message, hint=hint, method=method, url=url, attempts=attempts)
+        super().__init__(message, **facts)
         self.refused = refused
         self.temporary = temporary
 
@@ -268,33 +281,34 @@ class TLSVerificationError(TransportError):
 
 
 class StalledError(TransportError, TimeoutError):
-    """The other side took no bytes, or sent none, for longer than the time-out allows."""
+    """The server accepted no bytes, or sent none, for longer than a timeout allows."""
 
 
 class ConnectionLostError(TransportError):
-    """The connection ended, or stopped speaking HTTP, in the middle of an exchange."""
+    """The connection was closed, or the server stopped speaking HTTP, before the response was complete."""
 
 
 class UnsafeLocationError(TransportError):
-    """The registry pointed to an address that it has no business pointing to."""
+    """The registry pointed to an address that it is not allowed to point to."""
 
 
 class DeadlineExceededError(OcipushError, TimeoutError):
-    """The overall time given to a push ran out."""
+    """The push took longer than its deadline."""
 
 
 class RegistryError(_ExchangeError):
-    """An HTTP answer said no.
+    """The registry refused a request.
 
     Attributes:
         status: the HTTP status.
-        codes: error codes of the answer's body (distribution-spec, "Error Codes").
+        codes: error codes of the response body (distribution-spec, "Error Codes").
         detail: the registry's own words, shortened.
-        digests: the digests that the answer's ``detail`` fields name, e.g. the blobs that a manifest lacks.
-        method, url: the request, its query redacted.
-        attempts, sent, seconds: what it took, as in :class:`TransportError`.
+        digests: the digests named in the ``detail`` fields of the response, such as the blobs that a manifest lacks.
+        method, url: the request, without the query of its URL.
+        attempts, sent, seconds: as in :class:`TransportError`.
         retry_after: seconds that the registry asked to wait, or None.
-        renewable: of a 401, whether another token can be had, so that the next attempt may end differently.
+        renewable: whether a 401 can be answered with another token, so that the next attempt may succeed.
+        limit: the largest request body that the registry says it accepts, in bytes, or None.
     """
 
     origin: ClassVar[Origin] = "registry"
@@ -303,65 +317,59 @@ class RegistryError(_ExchangeError):
         self,
         message: str = "",
         *,
-        hint: str | None = None,
         status: int = 0,
         codes: tuple[str, ...] = (),
         detail: str = "",
         digests: tuple[str, ...] = (),
-        method: str = "",
-        url: str = "",
-        attempts: int = 1,
         retry_after: float | None = None,
+        renewable: bool = False,
+        limit: int | None = None,
+        **facts: Unpack[_Facts],
     ) -> None:
-        super().__init__(message, hint=hint, method=method, url=url, attempts=attempts)
-        self.retry_after = retry_after
+        super().__init__(message, **facts)
         self.status = status
         self.codes = codes
         self.detail = detail
         self.digests = digests
-        self.renewable = False
+        self.retry_after = retry_after
+        self.renewable = renewable
+        self.limit = limit
 
 
 class AuthenticationError(RegistryError):
-    """The registry, or its token service, does not know this login."""
+    """The registry, or its token service, does not accept the login."""
 
 
 class AuthorizationError(RegistryError):
-    """The login is known and may not do this."""
+    """The login is valid, but is not allowed to do this."""
 
 
 class RepositoryNotFoundError(RegistryError):
-    """The repository does not exist, and this registry does not make one on push."""
+    """The repository does not exist, and the registry does not create it on push."""
 
 
 class BlobTooLargeError(RegistryError):
-    """A request body was larger than the registry, or a proxy in front of it, takes, in the smallest pieces too.
-
-    Attributes:
-        limit: bytes that the registry says it takes, or None.
-    """
-
-    limit: int | None = None
+    """A request body was larger than the registry, or a proxy in front of it, accepts, even in the smallest chunks."""
 
 
 class RateLimitedError(RegistryError):
-    """Too many requests, for longer than the retry policy waits."""
+    """The registry limited requests for longer than the retry policy waits."""
 
 
 class TagImmutableError(RegistryError):
-    """The tag exists with another digest and may not move."""
+    """The tag exists with another digest, and cannot be changed."""
 
 
 class ManifestRejectedError(RegistryError):
-    """The registry does not take this manifest."""
+    """The registry does not accept the manifest."""
 
 
 class UploadInvalidatedError(RegistryError):
-    """The registry gave up an upload session, again and again."""
+    """The registry ended upload sessions repeatedly."""
 
 
 class UnexpectedResponseError(RegistryError):
-    """The answer is not one that a registry gives to this request."""
+    """The response is not one that a registry gives to this request."""
 
 
 class PusherClosedError(OcipushError, RuntimeError):

@@ -1,78 +1,77 @@
-"""Blocking twins of the async API, for scripts, threads, and threads whose own event loop is running.
+"""Blocking twins of the async API, for scripts, for threads, and for threads in which an event loop is running.
 
-May import: _pusher, errors, anyio. Each ``Pusher`` owns an event loop in a thread of its own.
+Each ``Pusher`` runs an event loop in its own thread. May import: the root, ``_push.options``, errors, anyio.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
+from anyio import get_cancelled_exc_class
 from anyio.from_thread import start_blocking_portal
 
-from ._push import pusher as _pusher
+from . import Pusher as AsyncPusher
+from . import push as push_async
+from ._push.options import AllOptions, PusherOptions, PushOptions, shows
 from .errors import PusherClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
+    from os import PathLike
 
     from anyio.from_thread import BlockingPortal
 
+    from ._credentials.base import Login
+    from ._events import PushResult
+
 __all__ = ["Pusher", "push"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
-if TYPE_CHECKING:
-    AnyFunction = Callable[..., Any]
-    Function = Callable[P, T]
-    Method = Callable[Concatenate["Pusher", P], T]
 
 
-def _sign(original: AnyFunction, twin: AnyFunction) -> Any:
-    """Let ``twin`` show the parameters of ``original``, which it hands on as they are."""
-    twin.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
-    return twin
+class _Wrapped(Exception):  # noqa: N818 - no error of its own
+    """Carries what is no ``Exception``, such as a KeyboardInterrupt that ``on_event`` raised: it would end the loop."""
 
-
-def _twin_of(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[[AnyFunction], Function[P, T]]:
-    return partial(_sign, function)
-
-
-def _method_twin_of(
-    method: Callable[Concatenate[_pusher.Pusher, P], Coroutine[Any, Any, T]],
-) -> Callable[[AnyFunction], Method[P, T]]:
-    return partial(_sign, method)
-
-
-def _constructor_twin_of(
-    method: Callable[Concatenate[_pusher.Pusher, P], None],
-) -> Callable[[AnyFunction], Method[P, None]]:
-    return partial(_sign, method)
+    def __init__(self, carried: BaseException) -> None:
+        super().__init__()
+        self.carried = carried
 
 
 def _wait(portal: BlockingPortal, call: Callable[[], Awaitable[T]]) -> T:
     """The result of ``call`` in the portal's loop; what interrupts this thread, such as Ctrl-C, cancels it."""
-    future = portal.start_task_soon(call)
+
+    async def run() -> T:
+        try:
+            return await call()
+        except (Exception, get_cancelled_exc_class()):
+            raise
+        except BaseException as exc:
+            raise _Wrapped(exc) from exc
+
+    future = portal.start_task_soon(run)
     try:
         return future.result()
+    except _Wrapped as exc:
+        wrapped = exc
     except BaseException:
         future.cancel()
         raise
+    raise wrapped.carried
 
 
 class Pusher:
-    """The blocking twin of :class:`ocipush.Pusher`, with its options; a context manager that threads may share.
+    """The blocking twin of :class:`ocipush.Pusher`, with its options: a context manager that threads may share.
 
-    Progress events come in the loop's thread. Ctrl-C during a push cancels that push; inside ``asyncio.run`` the second
-    one does, since the first is asyncio's own.
+    Progress events come on the thread of its loop. Ctrl-C during a push cancels that push. (Inside ``asyncio.run`` it
+    takes a second Ctrl-C, because asyncio handles the first.)
     """
 
-    @_constructor_twin_of(_pusher.Pusher.__init__)
-    def __init__(self, **options: Any) -> None:
-        self._pusher = _pusher.Pusher(**options)
+    @shows(PusherOptions)
+    def __init__(self, **options: Unpack[PusherOptions]) -> None:
+        self._pusher = AsyncPusher(**options)
         self._stack = ExitStack()
         self._pid = 0
 
@@ -95,19 +94,18 @@ class Pusher:
             )
         return _wait(self._portal, call)
 
-    @_method_twin_of(_pusher.Pusher.push)
-    def push(self, *args: Any, **options: Any) -> Any:
+    @shows(PushOptions)
+    def push(self, source: str | PathLike[str], **options: Unpack[PushOptions]) -> PushResult:
         """:meth:`ocipush.Pusher.push`, blocking; the same options, result and errors."""
-        return self._run(partial(self._pusher.push, *args, **options))
+        return self._run(partial(self._pusher.push, source, **options))
 
-    @_method_twin_of(_pusher.Pusher.check_login)
-    def check_login(self, *args: Any, **options: Any) -> Any:
+    def check_login(self, registry: str, login: Login | None = None) -> None:
         """:meth:`ocipush.Pusher.check_login`, blocking."""
-        return self._run(partial(self._pusher.check_login, *args, **options))
+        self._run(partial(self._pusher.check_login, registry, login))
 
 
-@_twin_of(_pusher.push)
-def push(*args: Any, **options: Any) -> Any:
+@shows(AllOptions)
+def push(source: str | PathLike[str], **options: Unpack[AllOptions]) -> PushResult:
     """:func:`ocipush.push`, blocking; the same options, result and errors."""
     with start_blocking_portal("asyncio", name="ocipush") as portal:
-        return _wait(portal, partial(_pusher.push, *args, **options))
+        return _wait(portal, partial(push_async, source, **options))

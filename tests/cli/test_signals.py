@@ -1,4 +1,4 @@
-"""A push that is told to stop, as a process of its own: once, twice, and where it does not listen."""
+"""A push in its own process that gets a signal: the first, a second one, and one that it ignores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 class Held:
-    """A push to a tag that is there already, held where the registry is about to answer for a blob."""
+    """A push to an existing tag, held while the registry is about to answer an upload."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
@@ -88,13 +88,13 @@ def test_first_signal_closes_the_uploads_and_leaves_the_tag(held: Held, number: 
         process.send_signal(number)
         out, err = process.communicate()
     assert (process.returncode, out) == (128 + number, "")
-    assert err.splitlines()[-2:] == ["stopping: closing uploads; once more ends it at once", "interrupted"]
+    assert err.splitlines()[-2:] == ["stopping: closing uploads; press Ctrl-C again to quit immediately", "interrupted"]
     assert "Traceback" not in err
     assert (held.uploads, held.tag) == (0, held.old)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_second_signal_ends_it_at_once(held: Held, number: signal.Signals) -> None:
+def test_second_signal_quits_immediately(held: Held, number: signal.Signals) -> None:
     with held.running(hold={"PUT", "DELETE"}) as process:
         process.send_signal(signal.SIGINT)
         held.reached["DELETE"].wait()

@@ -1,4 +1,4 @@
-"""What a registry says does not steer the terminal of who runs the command, with and without --debug."""
+"""Text of a registry does not control the terminal, with and without --debug."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MORE = STEER + "\x9b31m\x85\u202e\u2066\u2028\u200f\ud800\n\rroot"
 def at(
     method: str, part: str, *, status: int = 400, headers: dict[str, str] | None = None, body: bytes = b""
 ) -> Callable[[Request], Response | None]:
-    """Answer so where a request is of this method, and its path holds ``part``."""
+    """Give this answer to requests with this method whose path contains ``part``."""
 
     def says(request: Request) -> Response | None:
         fits = request.method == method and part in request.path
@@ -61,7 +61,9 @@ def _no_handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize(("progress", "debug"), [("plain", False), ("plain", True), ("json", True), ("bar", True)])
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_words_of_a_registry_do_not_steer_the_terminal(tmp_path: Path, case: str, debug: bool, progress: str) -> None:
+def test_text_of_a_registry_does_not_control_the_terminal(
+    tmp_path: Path, case: str, debug: bool, progress: str
+) -> None:
     path = tmp_path / "store" / "app"
     layouts.write_layout(path, [layouts.add_manifest(path, [b"layer"])])
     said = 0

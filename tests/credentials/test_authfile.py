@@ -16,6 +16,7 @@ import pytest
 
 import ocipush
 from ocipush import errors
+from ocipush._credentials.authfile import find_login
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,3 +208,112 @@ def test_directories_that_are_made_are_private(tmp_path: Path) -> None:
         os.umask(old)
     assert [mode(path) for path in (authfile.parent, authfile.parent.parent)] == [0o700, 0o700]
     assert mode(authfile.with_name("auth.json.lock")) == 0o600
+
+
+SECRET = "hunter2-and-more"
+ENTRY = {"username": "u", "password": SECRET}
+
+
+def entries(**of: Any) -> str:
+    return json.dumps({"registries": {"host.example": {**ENTRY, **of}}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not JSON, at line 1"),
+        (f'{{"registries":\n{{"{SECRET}"}}', "is not JSON, at line 2"),
+        (f'{{"registries": {{"host.example": {{"password": "{SECRET}\n"}}}}}}', "is not JSON, at line 1"),
+        (entries()[:-2], "is not JSON, at line 1"),
+        (json.dumps([SECRET]), "is not a JSON object"),
+        (f'{{"registries": {{}}, "registries": {{"{SECRET}": 1}}}}', "has a duplicate key"),
+        (f'{{"{SECRET}": 1, "{SECRET}": 2}}', "has a duplicate key"),
+        (f'{{"registries": {{"host.example": {{"password": "a", "password": "{SECRET}"}}}}}}', "has a duplicate key"),
+        ("[" * 100_000 + SECRET, "is nested more than 100 levels deep"),
+        (f'{{"{SECRET}": [{"0," * 200_000}0]}}', "has more than 200,000 values"),
+        (f'{{"{SECRET}": {"9" * 1000}}}', "has an integer of more than 600 digits"),
+        (f'{{"{SECRET}": NaN}}', "is not JSON"),
+        (json.dumps({"a": SECRET * 300_000}), "is larger than 4 MiB"),
+        (f"{SECRET}\udcff", "is not UTF-8"),
+        (json.dumps({"registries": [SECRET]}), "is not a login file: registries: Input should be an object"),
+        (json.dumps({"registries": SECRET}), "is not a login file: registries: Input should be an object"),
+    ],
+)
+def test_file_that_is_none_is_refused_in_one_line_that_shows_nothing_of_it(
+    authfile: Path, text: str, message: str
+) -> None:
+    authfile.write_bytes(text.encode("utf-8", "surrogateescape"))
+    for ask in (
+        lambda: find_login("host.example", authfile=authfile),
+        lambda: ocipush.save_login("new.example", LOGIN, authfile=authfile),
+        lambda: ocipush.remove_login("host.example", authfile=authfile),
+    ):
+        with pytest.raises(errors.CredentialError) as caught:
+            ask()
+        assert caught.value.message == f"{authfile} {message}"
+        assert_hidden(caught.value)
+    assert authfile.read_bytes() == text.encode("utf-8", "surrogateescape")
+
+
+def assert_hidden(error: BaseException | None) -> None:
+    while error is not None:
+        assert SECRET not in str(error)
+        assert SECRET not in repr(vars(error))
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (json.dumps({"registries": {"host.example": [SECRET]}}), "Input should be an object"),
+        (entries(password=[SECRET]), "password: Input should be a valid string"),
+        (entries(username=1), "username: Input should be a valid string"),
+        (entries(username=None), "username: Input should be a valid string"),
+        (entries(password=f"{SECRET}\ud800"), "password: not text that UTF-8 can encode"),
+    ],
+)  # fmt: skip
+def test_entry_that_is_none_is_refused_when_its_registry_is_looked_up(authfile: Path, text: str, problem: str) -> None:
+    authfile.write_text(text)
+    assert find_login("other.example", authfile=authfile) is None
+    with pytest.raises(errors.CredentialError) as caught:
+        find_login("host.example", authfile=authfile)
+    assert caught.value.message == f"{authfile}: the entry of host.example is not valid: {problem}"
+    assert_hidden(caught.value)
+    ocipush.save_login("host.example", LOGIN, authfile=authfile)
+    assert find_login("host.example", authfile=authfile) == LOGIN
+
+
+@pytest.mark.parametrize(
+    "entry", [None, {}, {"username": "u"}, {"password": "p"}, {"username": "", "password": ""}, {"auth": "dTpw"}]
+)
+def test_entry_without_a_user_name_and_a_password_is_no_login(authfile: Path, entry: Any) -> None:
+    authfile.write_text(json.dumps({"registries": {"host.example": entry}}))
+    assert find_login("host.example", authfile=authfile) is None
+
+
+@pytest.mark.parametrize("text", ["{}", '{"registries": null}', '{"registries": {}}'])
+def test_file_without_logins_takes_one(authfile: Path, text: str) -> None:
+    authfile.write_text(text)
+    assert find_login("host.example", authfile=authfile) is None
+    assert not ocipush.remove_login("host.example", authfile=authfile)
+    ocipush.save_login("host.example", LOGIN, authfile=authfile)
+    assert find_login("host.example", authfile=authfile) == LOGIN
+
+
+def test_unknown_keys_are_kept_at_every_level(authfile: Path) -> None:
+    other = {**ENTRY, "email": "镜@example", "more": {"list": [1, 2.5, None, True, "\x00"]}}
+    document = {"model_config": {}, "registries": {"other.example": other, "odd.example": 1}, "copy": 10**100, "": []}
+    authfile.write_text(json.dumps(document, ensure_ascii=False), "utf-8")
+    ocipush.save_login("new.example", LOGIN, authfile=authfile)
+    assert ocipush.remove_login("new.example", authfile=authfile)
+    assert json.loads(authfile.read_text("utf-8")) == document
+
+
+@pytest.mark.parametrize("value", ["1e999", '"\\ud800"'])
+def test_unknown_value_that_cannot_be_written_again_is_not_lost(authfile: Path, value: str) -> None:
+    text = f'{{"registries": {{}}, "other": {value}}}'
+    authfile.write_text(text)
+    with pytest.raises(errors.CredentialError, match="cannot be written"):
+        ocipush.save_login("new.example", LOGIN, authfile=authfile)
+    assert authfile.read_text() == text
+    assert leftovers(authfile) == set()

@@ -119,8 +119,7 @@ async def test_of_two_connections_made_at_the_same_time_one_is_closed(
         assert await ask(transport, peer.url()) == (200, b"ok")
         assert made == 2
         await transport.aclose()
-        for thread in peer.threads:
-            await anyio.to_thread.run_sync(thread.join)
+        peer.settle()
         assert descriptors() == before
 
 

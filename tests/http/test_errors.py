@@ -15,6 +15,7 @@ from tests.peers import CA, OK, Link, answering, client_context, serve, server_c
 from ocipush._http.addresses import AddressPolicy
 from ocipush._http.client import Client
 from ocipush._http.failures import causes, is_refused_or_plain
+from ocipush._http.request import Request
 from ocipush._http.timeouts import Timeouts
 from ocipush._http.transport import Transport
 from ocipush.errors import ConnectFailedError, ConnectionLostError, TransportError, UnsafeLocationError
@@ -31,7 +32,7 @@ def client(transport: httpx.AsyncBaseTransport) -> Client:
 
 async def failure(one: Client, url: str, method: str = "GET") -> TransportError:
     with pytest.raises(TransportError) as caught:
-        await one.send(method, url, headers={}, answer=30)
+        await one.send(Request(method=method, url=url))
     return caught.value
 
 
@@ -82,7 +83,7 @@ async def test_second_attempt_in_the_handler_of_the_first_is_judged_by_itself(tr
     with serve(speak_no_tls) as plain, serve(cut) as cutting:
         plain.secure = True
         try:
-            await client(transport).send("HEAD", plain.url(), headers={}, answer=30)
+            await client(transport).send(Request(method="HEAD", url=plain.url()))
         except ConnectFailedError as exc:
             first, second = exc, await failure(client(transport), cutting.url())
     assert first is not None
@@ -304,12 +305,12 @@ async def test_registry_on_plain_http_that_must_be_this_machine_is_judged_at_eac
         registry.host = "registry.localhost"
         one = wary(registry.url(""), plain_http)
         for _ in range(2):
-            await one.send("GET", registry.url("/v2/"), headers={"Authorization": "secret"}, answer=30)
+            await one.send(Request(method="GET", url=registry.url("/v2/")))
         if plain_http:
-            await one.send("GET", registry.url("/v2/"), headers={"Authorization": "secret"}, answer=30)
+            await one.send(Request(method="GET", url=registry.url("/v2/")))
             return
         with pytest.raises(UnsafeLocationError, match=r"192\.0\.2\.1 \(public\) in plain HTTP") as caught:
-            await one.send("GET", registry.url("/v2/"), headers={"Authorization": "secret"}, answer=30)
+            await one.send(Request(method="GET", url=registry.url("/v2/")))
         assert "--tls-verify=false" in (caught.value.hint or "")
         assert "192.0.2.1" not in network
         assert len(registry.seen) == 2
@@ -322,7 +323,7 @@ async def test_of_the_addresses_of_a_registry_on_plain_http_only_loopback_is_con
     network.names["registry.localhost"] = ["192.0.2.1", "127.0.0.1", "10.0.0.1"]
     with serve(answering(OK)) as registry:
         registry.host = "registry.localhost"
-        await wary(registry.url(""), False).send("GET", registry.url("/v2/"), headers={}, answer=30)
+        await wary(registry.url(""), False).send(Request(method="GET", url=registry.url("/v2/")))
     assert [address for address, _ in network.connected] == ["127.0.0.1"]
 
 
@@ -339,7 +340,7 @@ async def test_connection_of_another_client_is_judged_before_it_is_used(
         await response.aclose()
         assert registry.accepted == 1
         with pytest.raises(UnsafeLocationError):
-            await strict.send("GET", registry.url("/v2/"), headers={}, answer=30)
+            await strict.send(Request(method="GET", url=registry.url("/v2/")))
         assert len(registry.seen) == 1
 
 
@@ -352,5 +353,5 @@ async def test_names_are_resolved_for_each_connection(transport: Transport, monk
     with serve(answering(OK)) as registry:
         registry.host = "registry.localhost"
         one = client(transport).guarded(AddressPolicy(registry.url("")))
-        answer = await one.send("GET", registry.url("/v2/"), headers={}, answer=30)
+        answer = await one.send(Request(method="GET", url=registry.url("/v2/")))
         assert answer.body == b"ok"

@@ -19,6 +19,7 @@ from ocipush._http.body import FileBody
 from ocipush._http.client import Client
 from ocipush._http.failures import is_refused_or_plain
 from ocipush._http.proxy import ProxyRules
+from ocipush._http.request import Request
 from ocipush._http.timeouts import Timeouts
 from ocipush._http.transport import Transport
 from ocipush.errors import ConnectFailedError, StalledError, TLSVerificationError, TransportError
@@ -231,7 +232,7 @@ async def failure(transport: httpx.AsyncBaseTransport, url: str, **timeouts: flo
         verify=ssl.create_default_context(), timeouts=Timeouts(**timeouts), user_agent="test", transport=transport
     )
     with pytest.raises(TransportError) as caught:
-        await client.send("GET", url, headers={}, answer=30)
+        await client.send(Request(method="GET", url=url))
     words = repr(caught.value) + str(caught.value) + str(caught.value.__cause__)
     assert "pass/word" not in words
     assert BASIC.decode() not in words
@@ -473,7 +474,7 @@ async def test_callers_own_proxy_transport_gets_the_right_request() -> None:
         for proxy, base in ((tunnel, registry.url("")), (forwarder, "http://registry.test:5000")):
             theirs = httpx.AsyncHTTPTransport(proxy=httpx.Proxy(proxy.url("")), verify=client_context())
             client = Client(verify=client_context(), timeouts=Timeouts(), user_agent="test", transport=theirs)
-            answer = await client.send("GET", f"{base}{target}", headers={}, answer=30)
+            answer = await client.send(Request(method="GET", url=f"{base}{target}"))
             assert (answer.status, answer.body) == (200, b"ok")
             await client.aclose()
         lines = [peer.seen[0][1].split(b"\r\n")[0].decode() for peer in (tunnel, registry, forwarder)]
@@ -508,5 +509,5 @@ async def test_plain_http_that_is_for_this_machine_only_passes_no_proxy(monkeypa
             client = Client(verify=client_context(), timeouts=Timeouts(), user_agent="test", transport=transport)
             for plain_http in (False, True):
                 guarded = client.guarded(AddressPolicy(registry.url(""), plain_http=plain_http))
-                await guarded.send("GET", registry.url("/v2/"), headers={}, answer=30)
+                await guarded.send(Request(method="GET", url=registry.url("/v2/")))
                 assert (len(registry.seen), len(proxy.seen)) == (1, int(plain_http))

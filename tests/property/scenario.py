@@ -25,7 +25,7 @@ from tests.virtual_time import descriptors, deterministic
 import ocipush
 from ocipush import errors
 from ocipush._http.transport import Transport
-from ocipush._registry.repository import Repository
+from ocipush._registry.blobs import BlobRequests
 from ocipush.testing import BasicAuth, BearerAuth, Request, Response, Restart
 from ocipush.testing._faults import ByteFault
 
@@ -202,7 +202,7 @@ class _Play:
     @contextlib.contextmanager
     def _noting_sessions(self) -> Generator[None]:
         """Note each session that the engine has heard of."""
-        start = Repository.start_upload
+        start = BlobRequests.start_upload
 
         async def noting(*args: Any, **options: Any) -> Session | None:
             session = await start(*args, **options)
@@ -210,11 +210,11 @@ class _Play:
                 self.sessions.add(session.location.partition("?")[0].rpartition("/")[2])
             return session
 
-        Repository.start_upload = noting  # type: ignore[method-assign]
+        BlobRequests.start_upload = noting  # type: ignore[method-assign]
         try:
             yield
         finally:
-            Repository.start_upload = start  # type: ignore[method-assign]
+            BlobRequests.start_upload = start  # type: ignore[method-assign]
 
     def _serving(self) -> int:
         """Tasks of the registry that a fault holds up."""

@@ -24,7 +24,7 @@ from tests.virtual_time import descriptors, deterministic
 
 import ocipush
 from ocipush._http.transport import Transport
-from ocipush._registry.repository import Repository
+from ocipush._registry.blobs import BlobRequests
 from ocipush.testing import BearerAuth, Cut, RateLimit, Refuse
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def tasks() -> int:
 def sessions(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The sessions that the engine has heard of."""
     heard: set[str] = set()
-    start = Repository.start_upload
+    start = BlobRequests.start_upload
 
     async def noting(*args: Any, **options: Any) -> Session | None:
         session = await start(*args, **options)
@@ -95,7 +95,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> set[str]:
             heard.add(session.location.partition("?")[0].rpartition("/")[2])
         return session
 
-    monkeypatch.setattr(Repository, "start_upload", noting)
+    monkeypatch.setattr(BlobRequests, "start_upload", noting)
     return heard
 
 

@@ -176,9 +176,9 @@ async def test_callback_that_raises_ends_the_push_with_its_own_error(image: Path
 def test_reference_is_never_made_up(recorded: str | None) -> None:
     root = Descriptor(digest=Digest.of(b""), size=0)
     with pytest.raises(errors.TargetRequiredError, match="--target"):
-        choose_target(None, recorded, path="x", root=root)
-    assert choose_target(None, "host.example/a:1", path="x", root=root).name == "host.example/a:1"
-    assert choose_target(" host.example/b:1 ", "latest", path="x", root=root).name == "host.example/b:1"
+        choose_target(None, recorded, where="x", root=root)
+    assert choose_target(None, "host.example/a:1", where="x", root=root).name == "host.example/a:1"
+    assert choose_target(" host.example/b:1 ", "latest", where="x", root=root).name == "host.example/b:1"
 
 
 async def test_closed_pusher_says_so(image: Path) -> None:
@@ -256,5 +256,5 @@ async def test_login_given_for_docker_hub_is_used_under_any_of_its_names(
 
 
 def test_login_given_for_what_is_no_registry_is_refused() -> None:
-    with pytest.raises(errors.InvalidReferenceError, match="no scheme"):
+    with pytest.raises(errors.InvalidReferenceError, match="must not have a scheme"):
         ocipush.Pusher(credentials={"https://registry.example": ocipush.Login("user", "secret")})

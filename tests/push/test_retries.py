@@ -5,16 +5,21 @@ from __future__ import annotations
 import importlib.util
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 
 import ocipush
 from ocipush import errors
+from ocipush._http import request as http
+from ocipush._http.answer import Answer
 from ocipush._registry.authorizer import Authorizer
-from ocipush._registry.endpoint import Endpoint, Route
+from ocipush._registry.endpoint import Endpoint
 from ocipush.testing import BasicAuth, Dialect, Registry, Request, Response
+
+if TYPE_CHECKING:
+    from ocipush._registry.client import Route
 
 _spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
 assert _spec is not None
@@ -89,6 +94,8 @@ async def test_registry_that_spoke_tls_is_never_spoken_to_in_plain_http() -> Non
 
     async def question(route: Route) -> None:
         asked.append(route.base)
+        if len(asked) == 1:
+            route.prove()
         raise failures[len(asked) - 1]
 
     for failure in failures:
@@ -151,16 +158,15 @@ def stranger() -> ssl.SSLContext:
 async def test_login_goes_to_a_token_service_over_tls_or_where_plain_http_is_allowed(
     tls_verify: bool, realm: str, allowed: bool
 ) -> None:
-    from ocipush._http.answer import Answer
-
     asked: list[tuple[str, dict[str, str]]] = []
 
-    async def fetch(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        asked.append((url, headers))
-        return Answer(method, url, 200, {}, b'{"token": "t"}')
+    async def fetch(request: http.Request) -> Answer:
+        asked.append((request.url, dict(request.headers)))
+        return Answer(request, 200, {}, b'{"token": "t"}')
 
     authorizer = Authorizer(ocipush.Login("u", "p"), tls_verify=tls_verify)
-    authorizer.learn(Answer("GET", "", 401, {"www-authenticate": f'Bearer realm="{realm}"'}, b""), "s", None)
+    challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
+    authorizer.learn(Answer(http.Request(method="GET", url=""), 401, challenge, b""), "s", None)
     if allowed:
         assert await authorizer.header("s", fetch) == "Bearer t"
         assert asked == [(f"{realm}?scope=s", {"Authorization": "Basic dTpw"})]

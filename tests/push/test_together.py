@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from ocipush._push.push import _together
+from ocipush._push.together import together
 
 pytestmark = pytest.mark.anyio
 
@@ -16,7 +16,7 @@ async def test_failure_is_raised_without_notes_of_those_that_a_cancelled_caller_
         raise LookupError("the cause")
 
     with anyio.CancelScope() as caller, pytest.raises(LookupError, match="the cause") as caught:
-        await _together([anyio.sleep_forever, fail, anyio.sleep_forever])
+        await together([anyio.sleep_forever, fail, anyio.sleep_forever])
     assert not hasattr(caught.value, "__notes__")
 
 
@@ -32,6 +32,6 @@ async def test_other_failures_become_notes_of_the_first() -> None:
         raise LookupError("the first")
 
     with pytest.raises(LookupError) as caught:
-        await _together([lambda: fail("the second"), first])
+        await together([lambda: fail("the second"), first])
     texts = [str(caught.value), *caught.value.__notes__]
     assert {text.removeprefix("also failed: ") for text in texts} == {"the first", "the second"}

@@ -66,7 +66,7 @@ def options(server: Server) -> dict[str, Any]:
 def served(server: Server, repository: str, store: Path, image: str) -> bool:
     """Whether the registry serves an image of the store."""
     found = server.skopeo("inspect", "--format", "{{.Digest}}", f"docker://{server.host}/{repository}")
-    return found.decode().strip() == root_of(store / image)["digest"]
+    return found.decode().strip() == str(root_of(store / image)["digest"])
 
 
 async def test_everything_goes_through_the_proxy(

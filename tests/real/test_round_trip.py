@@ -68,7 +68,10 @@ def test_command_pushes_what_the_library_pushes(server: Server, store: Path, tmp
     command = [sys.executable, "-m", "ocipush", "push", "index", "--images-store-dir", str(store), "--target", target]
     command += server.command_options(tmp_path / "auth.json")
     digest = root_of(store / "index")["digest"]
-    for message in (f"image pushed to the remote repository: {target}", "the image was there already"):
+    for message in (
+        f"image pushed to the remote repository: {target}",
+        f"image already in the remote repository: {target}",
+    ):
         run = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
         words = run.stderr
         assert run.returncode == 0, words

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocipush import errors
+from ocipush._http.answer import Answer
 from ocipush._http.redact import MAX_DETAIL, printable, redact
+from ocipush._http.request import Request
 from ocipush._http.urls import append_digest, resolve_location, same_origin
 from ocipush._registry.answers import error_for, parse_warnings
 from ocipush._registry.challenge import Challenge, parse_challenges
@@ -116,6 +118,10 @@ def test_same_origin_knows_default_ports() -> None:
     assert not same_origin("https://h/a", "http://h/a")
 
 
+def answered(method: str, url: str, status: int, body: bytes, headers: dict[str, str] | None = None) -> Answer:
+    return Answer(Request(method=method, url=url), status, headers or {}, body)
+
+
 @pytest.mark.parametrize(
     ("status", "code", "cls"),
     [
@@ -133,7 +139,7 @@ def test_answer_becomes_its_typed_error_with_the_registrys_words(
     status: int, code: str, cls: type[errors.RegistryError]
 ) -> None:
     body = json.dumps({"errors": [{"code": code, "message": "the words"}]}) if code else "<html><b>the words</b>"
-    error = error_for("PUT", "https://h/x?sig=secret", status, body.encode())
+    error = error_for(answered("PUT", "https://h/x?sig=secret", status, body.encode()))
     assert type(error) is cls
     assert "the words" in str(error)
     assert "secret" not in str(error)
@@ -142,13 +148,13 @@ def test_answer_becomes_its_typed_error_with_the_registrys_words(
 
 def test_refusal_of_a_manifest_for_whatever_reason_is_told_as_one() -> None:
     body = b'{"errors":[{"code":"DIGEST_INVALID","message":"unsupported digest algorithm"}]}'
-    error = error_for("PUT", "https://h/v2/a/manifests/1", 400, body)
+    error = error_for(answered("PUT", "https://h/v2/a/manifests/1", 400, body))
     assert type(error) is errors.ManifestRejectedError
-    assert type(error_for("PUT", "https://h/v2/a/manifests/1", 500, body)) is errors.RegistryError
+    assert type(error_for(answered("PUT", "https://h/v2/a/manifests/1", 500, body))) is errors.RegistryError
 
 
 def test_html_answer_is_not_a_registrys() -> None:
-    error = error_for("GET", "https://h/", 404, b"<html>no</html>", headers={"content-type": "text/html"})
+    error = error_for(answered("GET", "https://h/", 404, b"<html>no</html>", {"content-type": "text/html"}))
     assert type(error) is errors.UnexpectedResponseError
 
 

@@ -13,6 +13,8 @@ import trio.testing
 
 from ocipush import Login, errors
 from ocipush._http.answer import Answer
+from ocipush._http.request import Request
+from ocipush._registry.answers import error_for
 from ocipush._registry.authorizer import Authorizer
 from ocipush._registry.token import MAX_GRANT, parse_grant
 
@@ -48,17 +50,19 @@ class TokenService:
     gate: anyio.Event | None = None
     asked: list[Asked] = field(default_factory=list)
 
-    async def __call__(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        one = Asked(method, url, headers.get("Authorization"), dict(parse_qsl(body.decode())))
+    async def __call__(self, request: Request) -> Answer:
+        assert isinstance(request.body, bytes)
+        form = dict(parse_qsl(request.body.decode()))
+        one = Asked(request.method, request.url, request.headers.get("Authorization"), form)
         self.asked.append(one)
         number = len(self.asked)
         await anyio.sleep(0.001)
         status, reply = self.answer(one) or (200, {"token": f"t{number}", "expires_in": self.lifetime})
-        return Answer(method, url, status, {}, json.dumps(reply).encode())
+        return Answer(request, status, {}, json.dumps(reply).encode())
 
 
 def refuse(challenge: str) -> Answer:
-    return Answer("GET", "https://registry.example/v2/", 401, {"www-authenticate": challenge}, b"")
+    return Answer(Request(method="GET", url="https://registry.example/v2/"), 401, {"www-authenticate": challenge}, b"")
 
 
 def challenged(login: Login | None = PASSWORD, *, realm: str = "https://auth.example/token", **more: str) -> Authorizer:
@@ -124,12 +128,12 @@ async def test_tokens_of_two_scopes_are_fetched_at_once() -> None:
     authorizer, both = challenged(), anyio.Event()
     waiting = 0
 
-    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    async def slow(request: Request) -> Answer:
         nonlocal waiting
         waiting += 1
         both.set() if waiting == 2 else None
         await both.wait()
-        return Answer(method, url, 200, {}, b'{"token":"t"}')
+        return Answer(request, 200, {}, b'{"token":"t"}')
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(authorizer.header, SCOPE, slow)
@@ -156,11 +160,11 @@ async def test_token_is_renewed_ten_seconds_or_a_quarter_of_its_life_before_its_
 async def test_life_of_a_token_counts_from_its_request() -> None:
     authorizer, number = challenged(), 0
 
-    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    async def slow(request: Request) -> Answer:
         nonlocal number
         number += 1
         await anyio.sleep(100)
-        return Answer(method, url, 200, {}, b'{"token":"t%d","expires_in":200}' % number)
+        return Answer(request, 200, {}, b'{"token":"t%d","expires_in":200}' % number)
 
     assert await authorizer.header(SCOPE, slow) == "Bearer t1"
     await anyio.sleep(91)
@@ -170,11 +174,11 @@ async def test_life_of_a_token_counts_from_its_request() -> None:
 async def test_token_that_lives_no_longer_than_its_request_is_fetched_once_for_all_who_wait() -> None:
     authorizer, number, headers = challenged(), 0, list[str | None]()
 
-    async def slow(method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    async def slow(request: Request) -> Answer:
         nonlocal number
         number += 1
         await anyio.sleep(2)
-        return Answer(method, url, 200, {}, b'{"token":"t%d","expires_in":1}' % number)
+        return Answer(request, 200, {}, b'{"token":"t%d","expires_in":1}' % number)
 
     async def work() -> None:
         headers.append(await authorizer.header(SCOPE, slow))
@@ -259,7 +263,7 @@ async def test_identity_token_that_is_refused_is_no_anonymous_push(status: int) 
     service = TokenService(answer=lambda _: (status, {"error": "invalid_grant"}))
     with pytest.raises(errors.RegistryError) as caught:
         await challenged(IDENTITY).header(SCOPE, service)
-    assert [asked.method for asked in service.asked] == ["POST"]
+    assert [asked.method for asked in service.asked] == ["POST"] * (2 if status == 404 else 1)
     assert caught.value.status == status
     if status in {400, 401}:
         assert isinstance(caught.value, errors.AuthenticationError)
@@ -269,8 +273,7 @@ async def test_identity_token_is_no_password_for_basic() -> None:
     authorizer = Authorizer(IDENTITY, tls_verify=True)
     assert not authorizer.learn(refuse('Basic realm="r"'), SCOPE, None)
     assert await authorizer.header(SCOPE, TokenService()) is None
-    error = authorizer.explain(errors.AuthenticationError("no"))
-    assert "identity token" in (error.hint or "")
+    assert "identity token" in (error_for(refuse('Basic realm="r"'), authorizer).hint or "")
 
 
 async def test_refresh_token_replaces_what_was_there_until_it_is_refused() -> None:
@@ -336,7 +339,12 @@ async def test_anonymous_sends_no_login_in_any_way() -> None:
     service = TokenService(answer=lambda _: (404, {}))
     with pytest.raises(errors.RegistryError):
         await challenged(None).header(SCOPE, service)
-    assert [(asked.method, asked.authorization) for asked in service.asked] == [("GET", None)]
+    assert [(asked.method, asked.authorization) for asked in service.asked] == [("GET", None)] * 2
+
+
+async def test_token_service_that_answers_404_once_is_asked_again() -> None:
+    service = TokenService(answer=lambda _: (404, {}) if len(service.asked) == 1 else None)
+    assert await challenged(None).header(SCOPE, service) == "Bearer t2"
 
 
 # Where the login may go
@@ -380,9 +388,13 @@ async def test_user_information_and_fragment_of_a_realm_are_dropped() -> None:
     [
         (b'{"token":"a"}', "a", 60),
         (b'{"token":"a","access_token":"b","expires_in":9.5}', "b", 9.5),
+        (b'{"token":"a","access_token":null}', "a", 60),
+        (b'{"token":"a","access_token":""}', "a", 60),
+        (b'{"token":"a","refresh_token":["b"],"lifetime":9}', "a", 60),
+        (b'{"token":"a","expires_in":null}', "a", 60),
+        (b'{"token":"a","expires_in":-1}', "a", 60),
         (b'{"token":"a","expires_in":%s}' % (b"9" * 400), "a", 86_400),
         (b'{"token":"a","expires_in":1e999}', "a", 86_400),
-        (b'{"token":"a","expires_in":NaN}', "a", 60),
         (b'{"token":"a","expires_in":"300"}', "a", 60),
         (b'{"token":"a","expires_in":true}', "a", 60),
     ],
@@ -404,8 +416,12 @@ def test_grant_is_read(body: bytes, token: str, lifetime: float) -> None:
         b'{"token":" "}',
         b'{"token":"a\\r\\nX: y"}',
         b'{"token":"\\u00e9"}',
+        b'{"token":"a","token":"a"}',
+        b'{"token":"a","expires_in":NaN}',
         b'{"token":"a","x":"' + b"x" * MAX_GRANT + b'"}',
         b"[" * 60_000,
+        b'{"token":"a","access_token":1}',
+        b'{"token":"a","access_token":"b\\n"}',
         b'{"token":"a","expires_in":' + b"9" * 5000 + b"}",
     ],
 )
@@ -413,11 +429,20 @@ def test_answer_without_a_usable_token_is_none(body: bytes) -> None:
     assert parse_grant(body) is None
 
 
+def test_grant_does_not_show_its_tokens() -> None:
+    grant = parse_grant(b'{"token":"t-secret","refresh_token":"r-secret","expires_in":300}')
+    assert grant is not None
+    assert (grant.token, grant.refresh_token) == ("t-secret", "r-secret")
+    assert "secret" not in f"{grant!r} {grant}"
+
+
 async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() -> None:
     service, authorizer = TokenService(), challenged()
     await authorizer.header(SCOPE, service)
     authorizer._spent.append("token-0123456789")
     echo = f"{BASIC}; correct horse; correct+horse; Bearer token-0123456789"
-    error = authorizer.explain(errors.RegistryError(f"400: {echo}", detail=echo, codes=(echo,)))
+    body = json.dumps({"errors": [{"code": echo, "message": echo}]}).encode()
+    error = error_for(Answer(Request(method="GET", url="https://registry.example/v2/"), 400, {}, body), authorizer)
+    assert "…" in error.detail
     for secret in ("dXNlcjpjb3JyZWN0IGhvcnNl", "correct horse", "correct+horse", "token-0123456789"):
         assert secret not in f"{error} {error.detail} {error.codes}"

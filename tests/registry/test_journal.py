@@ -72,23 +72,48 @@ async def test_session_of_another_user_is_not_taken_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kept",
+    ("kept", "reason"),
     [
-        *("", "{}", "[]", "null", "[" * 100_000, "9" * 5000),
-        json.dumps({**KEPT, "location": "file:///etc/passwd"}),
-        json.dumps({**KEPT, "location": "/v2/"}),
-        json.dumps({**KEPT, "location": "https://h:99999/"}),
-        json.dumps({**KEPT, "least": "x"}),
-        json.dumps({**KEPT, "acknowledged": None}),
-        json.dumps({**KEPT, "more": "x" * 300_000}),
+        ("", "it is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("{}", "location: Field required"),
+        ("[]", "it is not a JSON object"),
+        ("null", "it is not a JSON object"),
+        ("[" * 100_000, "it is nested more than 100 levels deep"),
+        ('{"a": ' + "9" * 5000 + "}", "it has an integer of more than 600 digits"),
+        ('{"location": "/a", "location": "/b"}', "it has a duplicate key: 'location'"),
+        (json.dumps({**KEPT, "location": None}), "location: Input should be a valid string"),
+        (json.dumps({**KEPT, "location": "file:///etc/passwd"}), "no http or https URL"),
+        (json.dumps({**KEPT, "location": "/v2/"}), "no http or https URL"),
+        (json.dumps({**KEPT, "location": "https://h:99999/"}), "Port out of range 0-65535"),
+        (
+            json.dumps({**KEPT, "least": "x"}),
+            "least: Input should be a valid integer, unable to parse string as an integer",
+        ),
+        (json.dumps({**KEPT, "least": -1}), "least: Input should be greater than or equal to 0"),
+        (json.dumps({**KEPT, "most": -1}), "most: Input should be greater than or equal to 0"),
+        (json.dumps({**KEPT, "acknowledged": None}), "acknowledged: Input should be a valid integer"),
+        (json.dumps({"location": LOCATION, "least": 0, "acknowledged": 0}), "most: Field required"),
+        (json.dumps({**KEPT, "more": "x" * 300_000}), "it is not JSON: Unterminated string"),
     ],
 )
-async def test_page_that_makes_no_sense_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: str) -> None:
-    keep(tmp_path, kept)
+async def test_page_that_makes_no_sense_is_none_and_one_line_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: str, reason: str
+) -> None:
+    path = keep(tmp_path, kept)
     assert await page(tmp_path).claim() is None
-    assert "cannot be used to resume" in caplog.text
+    assert caplog.messages[0].startswith(f"{path} cannot be used to resume an upload: {reason}")
+    assert len(caplog.messages) == 1
+    assert "\n" not in caplog.text.strip()
     assert "secret" not in caplog.text
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, None), (5, 4096), (4096, 0)])
+async def test_chunk_sizes_that_were_announced_are_taken_up(tmp_path: Path, least: int, most: int | None) -> None:
+    await page(tmp_path).note(Session(LOCATION, 8, least=least, most=most))
+    session = await page(tmp_path).claim()
+    assert session is not None
+    assert (session.least, session.most) == (least, most or None)
 
 
 @pytest.mark.parametrize(("acknowledged", "read"), [(-5, 0), (9, 8), (10**30, 8)])

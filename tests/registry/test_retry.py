@@ -29,8 +29,8 @@ def test_registry_that_says_when_to_come_back_is_believed_up_to_the_cap() -> Non
     ("options", "reason"),
     [
         ({"attempts": 0}, "attempts must be at least 1"),
-        ({"base": -1}, "attempts must be at least 1"),
-        ({"cap": -1}, "attempts must be at least 1"),
+        ({"base": -1}, "base must be at least 0"),
+        ({"cap": -1}, "cap must be at least 0"),
         ({"jitter": 2}, "jitter must be from 0 to 1"),
         ({"deadline": 0}, "deadline must be more than 0"),
     ],

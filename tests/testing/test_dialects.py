@@ -15,6 +15,7 @@ import pytest
 
 from ocipush.testing import DIALECTS, BearerAuth, Dialect, Registry, UnexpectedRequestError
 from ocipush.testing.__main__ import parse
+from ocipush.testing._storage import StoredManifest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -149,9 +150,9 @@ async def test_blob_is_closed_by_a_put_with_its_last_bytes_or_none(name: str) ->
             "whole": await (await open_with(http)).ask("PUT", b"fgh", closes=b"fgh"),
         }
         assert seen == {**taken, **odd.get(name, {})}
-        complaints = [request.complaint for request in registry.unexpected]
-        assert complaints == (
-            [f"{sha(b'abcde')} is recorded with 2 bytes, and has 5"] if name == "harbor" else []
+        violations = [request.violation for request in registry.unexpected]
+        assert violations == (
+            [f"{sha(b'abcde')} is recorded with 2 bytes, but has 5"] if name == "harbor" else []
         )  # Harbor takes the last Content-Length for the blob's size
 
 
@@ -260,7 +261,7 @@ async def test_manifest_without_its_blobs_is_refused_by_name_or_without(name: st
 
 async def test_query_of_a_location_has_to_come_back_byte_for_byte() -> None:
     odd = "sig=a%2fb%7E+c&x"
-    with pytest.raises(UnexpectedRequestError, match="its query does not begin with sig"):  # noqa: PT012
+    with pytest.raises(UnexpectedRequestError, match="its query does not start with sig"):  # noqa: PT012
         async with Registry(dialect=Dialect(location_query=odd), strict=True) as registry, client(registry) as http:
             session = await open_with(http)
             assert session.location.endswith(f"?{odd}")
@@ -455,12 +456,12 @@ async def test_immutable_tag_is_put_once_even_if_it_is_the_same() -> None:
         assert said(await put_manifest(http, raw, sha(raw))) == "201"
 
 
-async def test_harbor_sets_a_cookie_and_complains_of_one() -> None:
+async def test_harbor_sets_a_cookie_and_reports_a_request_that_returns_it() -> None:
     async with registry_of("harbor") as registry, client(registry) as http:
         cookie = (await http.get("/v2/")).headers["set-cookie"].partition(";")[0]
         await http.get("/v2/", headers={"cookie": cookie})
         assert cookie.startswith("sid=")
-        assert [request.complaint for request in registry.unexpected] == ["it brings a cookie"]
+        assert [request.violation for request in registry.unexpected] == ["it sends a cookie"]
 
 
 async def test_artifactory_takes_an_accept_with_manifests_only() -> None:
@@ -567,3 +568,16 @@ async def test_command_serves_the_dialect_and_repositories_that_it_was_given() -
 def test_unknown_dialect_is_a_key_error() -> None:
     with pytest.raises(KeyError, match="none"):
         Registry(dialect="none")
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_delete_is_unsupported_where_that_registry_does_not_delete(name: str) -> None:
+    kept = name in {"minimal", "distribution-2.8", "distribution-3", "docker-hub", "body-limit"}
+    async with Registry(dialect=name, repositories=("a",), strict=True) as registry, client(registry) as http:
+        for what in ("manifests/1", f"manifests/{sha(b'm')}", f"blobs/{sha(b'b')}"):
+            repository = registry.repository("a")
+            repository.blobs[sha(b"b")] = b"b"
+            repository.manifests[sha(b"m")] = StoredManifest(TYPE, b"m")
+            repository.tags["1"] = sha(b"m")
+            assert said(await http.delete(f"/v2/a/{what}")) == ("405 UNSUPPORTED" if kept else "202")
+            assert (len(repository.blobs) + len(repository.manifests) + len(repository.tags) == 3) is kept

@@ -57,7 +57,7 @@ class Push:
             # A session stays open only where the registry does not let this login delete one.
             asked = [one for one in self.registry.requests if one.method == "DELETE" and f"/{name}/" in one.path]
             assert len(held.uploads) == sum(one.status == 401 for one in asked)
-        assert [(one.method, one.path, one.complaint) for one in self.registry.unexpected] == []
+        assert [(one.method, one.path, one.violation) for one in self.registry.unexpected] == []
 
 
 async def fresh_image(push: Push) -> None:

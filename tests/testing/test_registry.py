@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import logging
 import signal
+import socket
 import ssl
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import h11
 import httpx
 import pytest
+import trio
 import trustme
+from tests.virtual_time import descriptors
 
+from ocipush import testing
 from ocipush.testing import BasicAuth, BearerAuth, Registry, Request, Response, UnexpectedRequestError
-from ocipush.testing.__main__ import parse, serve
+from ocipush.testing.__main__ import main, parse, serve
 from ocipush.testing.pytest_plugin import ocipush_registry as _fixture
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -372,17 +376,43 @@ async def test_command_speaks_tls_with_the_certificate_it_was_given(certificate:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--user", "u"], "--user and --password go together"),
-        (["--tls-cert", "c"], "--tls-cert and --tls-key go together"),
-        (["--tls-cert", "/no/cert", "--tls-key", "/no/key"], "/no/cert and /no/key cannot be used"),
-        (["--auth", "digest"], "invalid choice"),
+        (["--user", "u"], "--user and --password must be given together"),
+        (["--tls-cert", "c"], "--tls-cert and --tls-key must be given together"),
+        (
+            ["--tls-cert", "/no/cert", "--tls-key", "/no/key"],
+            "cannot use --tls-cert /no/cert with --tls-key /no/key: no such file or directory",
+        ),
+        (["--auth", "digest"], "argument --auth: invalid choice: 'digest'"),
+        (["--port", "99999"], "argument --port: 99999 is not a port number between 0 and 65535"),
+        (["--port", "http"], "argument --port: http is not a port number between 0 and 65535"),
+        (["--storage", __file__], f"cannot use --storage {__file__}: not a directory"),
+        (["--storage", f"{__file__}/in"], f"cannot use --storage {__file__}/in: not a directory"),
+        (["--storage", "/proc/images"], "cannot use --storage /proc/images: no such file or directory"),
     ],
 )
-def test_wrong_command_line_says_what_is_wrong(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_command_line_is_one_line_that_says_what_is_wrong(
+    argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
-        parse(argv)
+        main(argv)
     assert caught.value.code == 2
-    assert words in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {words}")
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("127.0.0.1", "address already in use (hint: choose another --port, or 0 for any free one)"),
+        ("192.0.2.1", "cannot assign requested address"),
+    ],
+)
+def test_command_that_cannot_listen_says_why_in_one_line_and_exits_with_1(host: str, reason: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with pytest.raises(SystemExit) as caught:
+            main(["--host", host, "--port", str(port)])
+    assert caught.value.code == f"error: cannot listen on {host}:{port}: {reason}"  # printed on stderr, exit status 1
 
 
 def test_interrupted_command_exits_with_130() -> None:
@@ -418,3 +448,241 @@ async def test_cancelled_block_ends_with_its_registry() -> None:
     assert scope.cancelled_caught
     with pytest.raises(OSError, match="connection attempts failed"):
         await anyio.connect_tcp("127.0.0.1", int(registry.host.rpartition(":")[2]))
+
+
+def test_every_exported_name_can_be_imported() -> None:
+    assert sorted(testing.__all__) == dir(testing)
+    for name in testing.__all__:
+        assert getattr(testing, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Server'"):
+        testing.Server  # noqa: B018
+
+
+async def test_registry_is_entered_in_one_task_and_left_in_another() -> None:
+    registry = Registry()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(registry.__aenter__)
+    async with client(registry) as http:
+        assert (await http.get("/v2/")).status_code == 200
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(registry.__aexit__, None, None, None)
+    with pytest.raises(OSError, match="connection attempts failed"):
+        await anyio.connect_tcp("127.0.0.1", int(registry.host.rpartition(":")[2]))
+
+
+def tasks_living() -> int:
+    in_trio = trio.lowlevel.in_trio_run()
+    return trio.lowlevel.current_statistics().tasks_living if in_trio else len(asyncio.all_tasks())
+
+
+async def test_registry_leaves_no_task_and_no_descriptor() -> None:
+    tasks = tasks_living()
+    before = descriptors()
+    async with Registry() as registry, client(registry) as http:
+        await http.get("/v2/")
+    assert tasks_living() == tasks
+    assert descriptors() == before
+
+
+async def test_registry_on_a_busy_port_is_an_error_that_leaves_no_task() -> None:
+    tasks = tasks_living()
+    async with Registry() as first:
+        with pytest.raises(OSError, match="in use"):
+            await Registry(port=int(first.host.rpartition(":")[2])).__aenter__()
+    assert tasks_living() == tasks
+
+
+async def test_registry_whose_start_is_cancelled_leaves_no_task() -> None:
+    tasks = tasks_living()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await Registry().__aenter__()
+    assert scope.cancelled_caught
+    assert tasks_living() == tasks
+
+
+def test_registry_that_was_never_left_ends_with_its_event_loop(anyio_backend: str) -> None:
+    async def enter() -> None:
+        registry = await Registry().__aenter__()
+        async with client(registry) as http:
+            await http.get("/v2/")
+
+    before = descriptors()
+    anyio.run(enter, backend=anyio_backend)
+    assert descriptors() == before
+
+
+async def test_registry_is_opened_again_after_it_was_left() -> None:
+    registry = Registry()
+    hosts = set[str]()
+    for _ in range(2):
+        async with registry, client(registry) as http:
+            assert (await http.get("/v2/")).status_code == 200
+            hosts.add(registry.host)
+    assert len(hosts) == 1
+
+
+@pytest.mark.parametrize("storage", [Path(__file__), Path("/proc/images")])
+async def test_unusable_storage_is_an_error_before_the_registry_listens(storage: Path) -> None:
+    registry = Registry(storage=storage)
+    with pytest.raises(OSError, match=str(storage)):
+        await registry.__aenter__()
+    assert registry.host == ""
+
+
+async def failing(_: Request) -> Response | None:
+    raise LookupError("of the interceptor")
+
+
+async def test_what_intercept_raises_is_logged_answered_with_500_and_raised_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(LookupError, match="of the interceptor"):  # noqa: PT012
+        async with Registry(intercept=failing) as registry, client(registry) as http:
+            for _ in range(2):
+                answer = await http.get("/v2/")
+                assert answer.json()["errors"][0]["message"] == "LookupError: of the interceptor"
+            assert [request.status for request in registry.requests] == [500, 500]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "GET /v2/ failed"
+    ] * 2
+
+
+async def test_what_intercept_raised_is_not_raised_again_when_the_registry_is_reused() -> None:
+    async def intercept(request: Request) -> Response | None:
+        return await failing(request) if len(registry.requests) == 1 else None
+
+    registry = Registry(intercept=intercept)
+    with pytest.raises(LookupError):
+        async with registry, client(registry) as http:
+            await http.get("/v2/")
+    async with registry, client(registry) as http:
+        assert (await http.get("/v2/")).status_code == 200
+
+
+async def test_what_intercept_raises_does_not_hide_the_error_of_the_block() -> None:
+    with pytest.raises(LookupError, match="of the interceptor") as caught:
+        async with Registry(intercept=failing) as registry, client(registry) as http:
+            (await http.get("/v2/")).raise_for_status()
+    assert isinstance(caught.value.__context__, httpx.HTTPStatusError)
+
+
+async def test_what_intercept_raises_does_not_hide_a_cancellation() -> None:
+    with anyio.CancelScope() as scope:
+        async with Registry(intercept=failing) as registry, client(registry) as http:
+            await http.get("/v2/")
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_response_that_is_not_valid_http_ends_its_connection_only_and_is_raised_at_the_end() -> None:
+    async def intercept(request: Request) -> Response | None:
+        return Response(200, {"X": "a\r\nb"}) if request.path == "/bad" else None
+
+    with pytest.raises(h11.LocalProtocolError, match="Illegal header value"):  # noqa: PT012
+        async with Registry(intercept=intercept) as registry, client(registry) as http:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await http.get("/bad")
+            assert (await http.get("/v2/")).status_code == 200
+
+
+class Interrupted(BaseException):
+    """Not an Exception, as those of ``pytest.fail``."""
+
+
+async def test_what_is_no_exception_stops_the_registry_and_is_raised_at_the_end() -> None:
+    async def intercept(_: Request) -> Response | None:
+        raise Interrupted
+
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012
+        async with Registry(intercept=intercept) as registry, client(registry) as http:
+            with pytest.raises(httpx.TransportError):
+                await http.get("/v2/")
+    assert caught.group_contains(Interrupted)
+
+
+def image_manifest(config: bytes) -> bytes:
+    return json.dumps({"mediaType": TYPE, "config": {"digest": sha(config)}, "layers": []}).encode()
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["memory", "directory"])
+async def test_tags_manifests_and_blobs_are_deleted(tmp_path: Path, kept: bool) -> None:
+    storage = tmp_path / "kept" if kept else None
+    raw = image_manifest(b"{}")
+    async with Registry(storage=storage, strict=True) as registry, client(registry) as http:
+        await upload(http, "a", b"{}")
+        for tag in ("1", "2", "3"):
+            await http.put(f"/v2/a/manifests/{tag}", content=raw, headers={"content-type": TYPE})
+
+        async def delete(what: str) -> list[object]:
+            found = [(await http.delete(f"/v2/a/{what}")).status_code for _ in range(2)]
+            return [*found, sorted(registry.repository("a").tags), len(registry.repository("a").manifests)]
+
+        assert await delete("manifests/1") == [202, 404, ["2", "3"], 1]
+        if kept:
+            assert Registry(storage=storage).repository("a").tags.keys() == {"2", "3"}
+        assert await delete(f"manifests/{sha(raw)}") == [202, 404, [], 0]
+        assert registry.repository("a").blobs.keys() == {sha(b"{}")}
+        assert await delete(f"blobs/{sha(b'{}')}") == [202, 404, [], 0]
+        assert registry.repository("a").blobs == {}
+    if kept:
+        left = Registry(storage=storage).repository("a")
+        assert (left.tags, left.manifests, left.blobs) == ({}, {}, {})
+        assert [path.name for path in (tmp_path / "kept").rglob("sha256:*")] == []
+
+
+async def test_catalog_lists_repositories_with_content_and_those_that_exist_from_the_start(tmp_path: Path) -> None:
+    async with Registry(storage=tmp_path) as registry, client(registry) as http:
+        await upload(http, "team/app", b"x")
+        await http.head("/v2/empty/manifests/1")
+    async with Registry(storage=tmp_path, repositories=["made"], strict=True) as registry, client(registry) as http:
+        assert (await http.get("/v2/_catalog")).json() == {"repositories": ["made", "team/app"]}
+
+
+@pytest.mark.parametrize(("path", "key"), [("/v2/_catalog", "repositories"), ("/v2/n0/tags/list", "tags")])
+async def test_list_comes_in_pages_that_are_linked(path: str, key: str) -> None:
+    async with Registry(repositories=[f"n{number}" for number in range(5)], strict=True) as registry:
+        registry.repository("n0").tags.update({f"n{number}": sha(b"") for number in range(5)})
+        async with client(registry) as http:
+            pages = [await http.get(path, params={"n": "2"})]
+            for _ in range(2):
+                pages.append(await http.get(pages[-1].links["next"]["url"]))
+            assert pages[-1].links == {}
+            assert [page.json()[key] for page in pages] == [["n0", "n1"], ["n2", "n3"], ["n4"]]
+            none = await http.get(path, params={"n": "0"})
+            assert (none.json()[key], none.links) == ([], {})
+
+
+async def test_catalog_needs_a_scope_of_its_own() -> None:
+    auth = BearerAuth({"owner": "o", "reader": "r"}, permissions={"reader": {"*": "pull"}})
+    async with Registry(auth=auth) as registry, client(registry) as http:
+        refused = await http.get("/v2/_catalog")
+        assert refused.headers["www-authenticate"].endswith(',scope="registry:catalog:*"')
+        for login, scope, status in (
+            (("owner", "o"), "registry:catalog:*", 200),
+            (("owner", "o"), "repository:a:pull", 401),
+            (("owner", "o"), "*:*", 401),
+            (("reader", "r"), "registry:catalog:*", 401),
+        ):
+            token = (await http.get("/token", params={"scope": scope}, auth=login)).json()["token"]
+            headers = {"authorization": f"Bearer {token}"}
+            assert (await http.get("/v2/_catalog", headers=headers)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/v2/_catalog", "GET"),
+        ("PUT", "/v2/", "GET, HEAD"),
+        ("POST", "/v2/a/manifests/1", "GET, HEAD, PUT, DELETE"),
+        ("PUT", f"/v2/a/blobs/{sha(b'')}", "GET, HEAD, DELETE"),
+        ("DELETE", "/v2/a/tags/list", "GET"),
+    ],
+)
+async def test_method_that_an_endpoint_lacks_is_405_and_reported(method: str, path: str, allowed: str) -> None:
+    with pytest.raises(UnexpectedRequestError, match="method is not allowed"):  # noqa: PT012
+        async with Registry(strict=True) as registry, client(registry) as http:
+            answer = await http.request(method, path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+            assert answer.json()["errors"][0]["code"] == "UNSUPPORTED"

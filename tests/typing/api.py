@@ -1,12 +1,14 @@
 """The public API as a type checker sees it. mypy and pyright read this file; nothing runs it.
 
-What must be refused carries a ``type: ignore``: mypy complains of each one that ignores nothing.
+What must be refused has a ``type: ignore``: both report each one that ignores nothing.
 """
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never, assert_type
+from typing import TYPE_CHECKING, Unpack, assert_never, assert_type
 
 import ocipush
 from ocipush import errors, sync
@@ -56,6 +58,7 @@ async def asynchronous(context: ssl.SSLContext, logins: Mapping[str, ocipush.Log
     assert_type(await ocipush.push(Path("layout"), target="r.example/a:1", tls_verify=False), ocipush.PushResult)
     await ocipush.push(1)  # type: ignore[arg-type]
     await ocipush.push("app", "r.example/a:1")  # type: ignore[call-arg]
+    await ocipush.push(source="app")
     await ocipush.push("app", tag="1")  # type: ignore[call-arg]
     events: list[ocipush.Event] = []
     async with ocipush.Pusher(
@@ -69,20 +72,75 @@ async def asynchronous(context: ssl.SSLContext, logins: Mapping[str, ocipush.Log
         retry=ocipush.RetryPolicy(attempts=3, base=0.1, cap=5),
         concurrency=8,
         large_concurrency=2,
+        allow_hosts=["storage.example:5000"],
+        chunk_size=16 * 1024 * 1024,
+        resume_dir=Path("uploads"),
+        transport=object(),
         user_agent="mine/1",
     ) as pusher:
         assert_type(pusher, ocipush.Pusher)
         done = await pusher.push("app", target="r.example/a:1", ref="1", on_event=on_event, verify=True)
         assert_type(done, ocipush.PushResult)
         await pusher.push("app", on_event=events.append, include_foreign=True, tls_verify=None)
+        await pusher.push(source="app", target=ocipush.Reference.parse("alpine"), mount_from="team/base", force=True)
+        await pusher.push("app", on_event=lambda event: event.push_id)
         await pusher.push("app", store="elsewhere")  # type: ignore[call-arg]
         await pusher.check_login("r.example", ocipush.Login("user", "password"))
+        await pusher.push("app", tls_verify="false")  # type: ignore[arg-type]
     ocipush.Pusher(timeout=1)  # type: ignore[call-arg]
+    ocipush.Pusher("store")  # type: ignore[call-arg]
+
+
+async def wrong_types(pusher: ocipush.Pusher) -> None:
+    """Each option refuses what is not of its type, wherever it is given."""
+    ocipush.Pusher(store=1)  # type: ignore[arg-type]
+    ocipush.Pusher(authfile=b"auth.json")  # type: ignore[arg-type]
+    ocipush.Pusher(credentials={"r.example": ("user", "password")})  # type: ignore[dict-item]
+    ocipush.Pusher(tls_verify=None)  # type: ignore[arg-type]
+    ocipush.Pusher(ca_file=1)  # type: ignore[arg-type]
+    ocipush.Pusher(ssl_context=True)  # type: ignore[arg-type]
+    ocipush.Pusher(timeouts=5)  # type: ignore[arg-type]
+    ocipush.Pusher(retry=3)  # type: ignore[arg-type]
+    ocipush.Pusher(concurrency="8")  # type: ignore[arg-type]
+    ocipush.Pusher(large_concurrency=None)  # type: ignore[arg-type]
+    ocipush.Pusher(allow_hosts=5)  # type: ignore[arg-type]
+    ocipush.Pusher(chunk_size="16MiB")  # type: ignore[arg-type]
+    ocipush.Pusher(resume_dir=1)  # type: ignore[arg-type]
+    ocipush.Pusher(user_agent=b"mine")  # type: ignore[arg-type]
+    await pusher.push("app", target=1)  # type: ignore[arg-type]
+    await pusher.push("app", ref=1)  # type: ignore[arg-type]
+    await pusher.push("app", on_event="print")  # type: ignore[arg-type]
+    await pusher.push("app", on_event=lambda: None)  # type: ignore[arg-type]
+    await pusher.push("app", verify="yes")  # type: ignore[arg-type]
+    await pusher.push("app", include_foreign=None)  # type: ignore[arg-type]
+    await pusher.push("app", mount_from=["team/base"])  # type: ignore[arg-type]
+    await pusher.push("app", force="yes")  # type: ignore[arg-type]
+    await ocipush.push("app", force="yes")  # type: ignore[arg-type]
+    await ocipush.push("app", concurrency="8")  # type: ignore[arg-type]
+    sync.push("app", force="yes")  # type: ignore[arg-type]
+    sync.push("app", concurrency="8")  # type: ignore[arg-type]
+    sync.Pusher(concurrency="8")  # type: ignore[arg-type]
+    sync.Pusher().push("app", force="yes")  # type: ignore[arg-type]
+
+
+async def deploy(image: str, **options: Unpack[ocipush.AllOptions]) -> ocipush.PushResult:
+    """A function of the user's own can take the options and pass them on, also in parts."""
+    assert_type(options.get("concurrency", 64), int)
+    deploy_with: ocipush.PusherOptions = {"store": "store", "tls_verify": False}
+    once: ocipush.PushOptions = {"target": "r.example/a:1", "on_event": on_event}
+    async with ocipush.Pusher(**deploy_with) as pusher:
+        await pusher.push(image, **once)
+    callback: ocipush.OnEvent = on_event
+    once["on_event"] = callback
+    deploy_with["tag"] = "1"  # type: ignore[typeddict-unknown-key]
+    return await ocipush.push(image, **options)
 
 
 def blocking() -> None:
     assert_type(sync.push("app", target="r.example/a:1", store="store"), ocipush.PushResult)
     sync.push(1)  # type: ignore[arg-type]
+    sync.push(source="app")
+    sync.push("app", "r.example/a:1")  # type: ignore[call-arg]
     sync.push("app", tag="1")  # type: ignore[call-arg]
     with sync.Pusher(store="store", authfile=Path("auth.json"), concurrency=8) as pusher:
         assert_type(pusher, sync.Pusher)

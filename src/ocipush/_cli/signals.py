@@ -1,4 +1,4 @@
-"""End a running command cleanly on Ctrl-C, SIGTERM or SIGHUP, and at once on a second one."""
+"""Stop a running command cleanly on Ctrl-C, SIGTERM or SIGHUP, and immediately on a second signal."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _STOPPING: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIG
 
 
 class StoppedError(Exception):
-    """The command was asked to stop, and has cleaned up.
+    """A signal stopped the command, which has cleaned up.
 
     Attributes:
-        number: the signal's.
+        number: the number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -28,20 +28,20 @@ class StoppedError(Exception):
 
 
 def run(call: Callable[[], Awaitable[T]], *, on_stop: Callable[[], object] = lambda: None) -> T:
-    """Run ``call`` in an event loop of its own. The first signal cancels it, a second one ends the process as it stands.
+    """Run ``call`` in its own event loop. The first signal cancels it, a second one kills the process.
 
     Args:
         call: what to run.
-        on_stop: called in the loop before the cancellation, so that the person learns why it may take a moment.
+        on_stop: called in the loop before the cancellation, to say why stopping may take a moment.
 
     Raises:
-        StoppedError: it was cancelled. A call that ends nonetheless has its result returned.
+        StoppedError: it was cancelled. If it finishes all the same, its result is returned.
     """
     return anyio.run(_until_stopped, call, on_stop)
 
 
 async def _until_stopped(call: Callable[[], Awaitable[T]], on_stop: Callable[[], object]) -> T:
-    import asyncio  # here, where it is loaded already: `ocipush --version` does without
+    import asyncio  # already loaded here; `ocipush --version` does not need it
 
     loop = asyncio.get_running_loop()
     received: list[int] = []
@@ -52,12 +52,12 @@ async def _until_stopped(call: Callable[[], Awaitable[T]], on_stop: Callable[[],
 
     def handle(number: int, _frame: object) -> None:
         received.append(number)
-        for one in previous:  # the second is the system's to deliver: whatever hangs here cannot be in its way
+        for one in previous:  # the system handles the second signal itself, even if this process hangs
             signal.signal(one, signal.SIG_DFL)
         loop.call_soon_threadsafe(stop)
 
     here = threading.current_thread() is threading.main_thread()
-    # What is ignored stays so: nohup does that, and a shell for what runs in its background.
+    # A signal that is ignored stays ignored: nohup does that, and shells do it for background jobs.
     handled = [one for one in _STOPPING if here and signal.getsignal(one) != signal.SIG_IGN]
     previous = {one: signal.signal(one, handle) for one in handled}
     try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
+import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
 
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from .._oci.json import JSONError, is_text, read_json_object, validate
 from .._oci.reference import strip_white_space
 from ..errors import CredentialError
 from .base import _HUB_ALIASES, Login, registry_of
@@ -19,6 +23,33 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("ocipush.credentials")
 DEFAULT_AUTHFILE: Final = "/var/lib/ar/auth.json"
+MAX_AUTHFILE: Final = 4 * 1024 * 1024  # bytes
+
+
+def _check_text(text: str) -> str:
+    if not is_text(text):
+        raise ValueError("not text that UTF-8 can encode")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_check_text)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    username: _Text = ""
+    password: _Text = Field(default="", repr=False)
+
+
+class _AuthFile(BaseModel):
+    """What is read of ``auth.json``. An entry is checked when its registry is looked up; other keys are only kept."""
+
+    model_config = ConfigDict(frozen=True)
+
+    registries: Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)] = Field(
+        default_factory=dict  # Go writes an empty map as null
+    )
 
 
 def default_authfile() -> Path:
@@ -27,25 +58,21 @@ def default_authfile() -> Path:
 
 
 def find_login(registry: str, *, authfile: str | os.PathLike[str] | None = None) -> Login | None:
-    """The login saved for ``registry``; None where there is none, or its user name or password is empty (rules.md, 4).
+    """The login saved for ``registry``; None if there is none, or if its user name or password is empty.
 
     Raises:
         CredentialError: the file cannot be read, or is malformed.
     """
     path = Path(authfile) if authfile is not None else default_authfile()
     registries = _registries(_load(path), path)
-    entry = next((registries[key] for key in _keys(registry) if key in registries), None)
-    if entry is None:
+    found = next((registries[key] for key in _keys(registry) if key in registries), None)
+    if found is None:
         return None
-    if not isinstance(entry, dict) or not all(_is_text(entry.get(key, "")) for key in ("username", "password")):
-        raise CredentialError(f"{path}: the entry of {registry} is not a username and a password", source=str(path))
-    username, password = entry.get("username", ""), entry.get("password", "")
-    return Login(username, password) if username and password else None
-
-
-def _is_text(value: object) -> bool:
-    """Whether this is a string that has an encoding: JSON can spell half a surrogate pair."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    try:
+        entry = validate(_Entry, found)
+    except ValueError as exc:
+        raise CredentialError(f"{path}: the entry of {registry} is not valid: {exc}", source=str(path)) from exc
+    return Login(entry.username, entry.password) if entry.username and entry.password else None
 
 
 def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] | None = None) -> None:
@@ -58,7 +85,7 @@ def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] 
     key = strip_white_space(registry)
     if not key or not login.username.strip():
         raise CredentialError("a login needs a registry and a user name", hint="name both")
-    if not (_is_text(login.username) and _is_text(login.password)):
+    if not (is_text(login.username) and is_text(login.password)):
         raise CredentialError("the user name or the password is not text", hint="is it UTF-8?")
     registry_of(key)
 
@@ -70,11 +97,11 @@ def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] 
 
 
 def remove_login(registry: str, *, authfile: str | os.PathLike[str] | None = None) -> bool:
-    """Remove a login; False when there was none. Raises CredentialError like :func:`save_login`."""
+    """Remove a login; False if there was none. Raises CredentialError like :func:`save_login`."""
     key = strip_white_space(registry)
     path = Path(authfile) if authfile is not None else default_authfile()
     if not _registries(_load(path), path):
-        return False  # and nothing is made where nothing was
+        return False  # without creating a directory or a lock file
 
     def change(registries: dict[str, Any]) -> bool:
         found = [one for one in _keys(key) if one in registries]
@@ -86,7 +113,7 @@ def remove_login(registry: str, *, authfile: str | os.PathLike[str] | None = Non
 
 
 def _keys(registry: str) -> tuple[str, ...]:
-    """Where a registry's login may stand: under its own name, or, for Docker Hub only, under another of its names."""
+    """The keys under which a registry's login may be saved: its own name, and the other names of Docker Hub."""
     return tuple(dict.fromkeys((registry, *_HUB_ALIASES))) if registry in _HUB_ALIASES else (registry,)
 
 
@@ -95,39 +122,57 @@ def _update(authfile: str | os.PathLike[str] | None, change: Callable[[dict[str,
     try:
         path = path.resolve()  # a symlinked file stays a link
         _make_private(path.parent)
-        with _locked(path):
+        with _locked(path) as locked:
             document = _load(path)
             registries = _registries(document, path)
             changed = change(registries)
             if changed:
-                _replace(path, json.dumps({**document, "registries": registries}, indent=2, ensure_ascii=False))
+                document = {**document, "registries": registries}
+                text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+                _replace(path, _check_text(text), locked=locked)
             return changed
-    except (OSError, RuntimeError) as exc:  # RuntimeError: a loop of symbolic links
+    # RuntimeError: a loop of symbolic links. ValueError: an unknown key contains 1e999, or half of a surrogate pair.
+    except (OSError, RuntimeError, ValueError) as exc:
         raise CredentialError(f"{path} cannot be written: {exc}", source=str(path)) from exc
 
 
 def _make_private(directory: Path) -> None:
-    """Make a directory and its missing parents, each with mode 0700."""
+    """Create a directory and its missing parents, each with mode 0700."""
     missing = [one for one in (directory, *directory.parents) if not one.exists()]
     for one in reversed(missing):
         one.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager
-def _locked(path: Path) -> Generator[None]:
-    """Lock a file beside ``path``: a rename would defeat a lock on the file itself."""
+def _locked(path: Path) -> Generator[bool]:
+    """Lock a file beside ``path``, because a rename would defeat a lock on the file itself. Yields whether it is locked."""
     with open(path.with_name(path.name + ".lock"), "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield _flock(lock)
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a new file and put it in the place of ``path``. One that a crash left is taken away first: it holds logins."""
-    new = path.with_name(path.name + ".new")
+def _flock(file: TextIO) -> bool:
+    """Wait for the lock on an open file. False if the system has no such locks, as on Windows."""
+    if sys.platform == "win32":
+        return False
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return True
+
+
+def _replace(path: Path, text: str, *, locked: bool) -> None:
+    """Write a new file and replace ``path`` by it. One that a crash left is removed first, because it contains logins.
+
+    Without a lock, other writers may be active. Each uses a name of its own, and the last one wins.
+    """
+    new = path.with_name(path.name + (".new" if locked else f".{os.getpid()}-{threading.get_ident()}.new"))
     new.unlink(missing_ok=True)
     try:
         with open(new, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            os.fchmod(file.fileno(), 0o600)  # whatever the umask
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), 0o600)  # whatever the umask is
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -135,7 +180,7 @@ def _replace(path: Path, text: str) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    with suppress(OSError):  # some file systems cannot; the login is saved all the same
+    with suppress(OSError):  # not every file system supports it, and the login is saved anyway
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -145,37 +190,27 @@ def _replace(path: Path, text: str) -> None:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text("utf-8")
-        wide = path.stat().st_mode & 0o077
+        with path.open("rb") as file:
+            raw = file.read(MAX_AUTHFILE + 1)
+            mode = os.fstat(file.fileno()).st_mode
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-        raise CredentialError(f"{path} cannot be read: {reason}", source=str(path)) from exc
-    if wide:
+    except OSError as exc:
+        raise CredentialError(f"{path} cannot be read: {exc.strerror}", source=str(path)) from exc
+    if mode & 0o077 and os.name == "posix":
         _LOG.warning("%s can be read by others: its mode should be 0600", path)
+    if len(raw) > MAX_AUTHFILE:
+        raise CredentialError(f"{path} is larger than 4 MiB", source=str(path))
     try:
-        document = json.loads(text, object_pairs_hook=_unique)
-    except json.JSONDecodeError as exc:  # its own text would show what stands there
-        raise CredentialError(f"{path} is not JSON, at line {exc.lineno}", source=f"{path}:{exc.lineno}") from None
-    except (ValueError, RecursionError) as exc:
-        raise CredentialError(f"{path} is not a login file: {exc}", source=str(path)) from None
-    if not isinstance(document, dict):
-        raise CredentialError(f"{path} is not a JSON object", source=str(path))
-    return document
+        return read_json_object(raw)
+    except JSONError as exc:
+        at, source = (f", at line {exc.line}", f"{path}:{exc.line}") if exc.line else ("", str(path))
+        problem = exc.problem
+    raise CredentialError(f"{path} {problem}{at}", source=source)  # not the whole text: it may show a part of the file
 
 
 def _registries(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    registries = document.get("registries")
-    if registries is None:  # Go writes an empty map so
-        return {}
-    if not isinstance(registries, dict):
-        raise CredentialError(f"{path}: 'registries' is not a JSON object", source=str(path))
-    return registries
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key stands there twice")
-    return value
+    try:
+        return validate(_AuthFile, document).registries
+    except ValueError as exc:
+        raise CredentialError(f"{path} is not a login file: {exc}", source=str(path)) from exc

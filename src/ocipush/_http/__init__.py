@@ -8,7 +8,7 @@ TLS. Both also work through an HTTP proxy.
 From the outside in:
 
 - ``client``: sends one request, enforces its time-outs, and turns failures into the library's errors.
-- ``answer``, ``timeouts``: the answer to a request, and how long each step may take.
+- ``request``, ``answer``, ``timeouts``: what is sent and what comes back, and how long each step may take.
 - ``failures``: which error each failure of httpx or OpenSSL becomes.
 - ``environment``: the transport of a client that was given none, with the environment's proxies.
 - ``transport``: an httpx transport that keeps HTTP/1.1 connections for each origin.

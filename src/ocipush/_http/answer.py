@@ -1,4 +1,4 @@
-"""An HTTP answer, and what it says about waiting."""
+"""An HTTP answer, and how long it asks to wait."""
 
 from __future__ import annotations
 
@@ -11,51 +11,40 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .request import Request
+
 _WORDS: Final = 4096  # bytes of an error's body that are searched for a rate limit
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, read whole. Header names are lower-case.
+    """An HTTP answer, read whole.
 
-    ``attempts`` is how often the request was made for it, and ``seconds`` what that took where it was more than once;
-    ``renewable`` is said of a 401 for which another token can be had; ``latency``, of a request sent at once, is known
-    where our own transport sent it.
+    Attributes:
+        request: what it answers.
+        headers: their names in lower case; repeated ones are joined by commas.
+        renewable: whether a 401 can be answered with another token.
+        latency: seconds from the last byte of the request to the answer, if it is known.
     """
 
-    method: str
-    url: str = field(repr=False)
+    request: Request
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    attempts: int = 1
-    seconds: float = 0.0
     renewable: bool = False
     latency: float | None = None
 
     @property
-    def is_rate_limit(self) -> bool:
-        """Whether the registry wants fewer requests."""
-        return is_rate_limit(self.status, self._words)
+    def words(self) -> str:
+        """The beginning of the body of a refusal, which can mention a rate limit; empty if the request succeeded."""
+        return self.body[:_WORDS].decode("utf-8", "replace") if self.status >= 400 else ""
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the registry asks to wait, in whichever notation, or None."""
+        """Seconds that the server asks to wait, or None."""
         return parse_retry_after(
-            self.headers.get("retry-after"), date=self.headers.get("date"), words=self._words, now=time.time()
+            self.headers.get("retry-after"), date=self.headers.get("date"), words=self.words, now=time.time()
         )
-
-    @property
-    def _words(self) -> str:
-        return self.body[:_WORDS].decode("utf-8", "replace") if self.status >= 400 else ""
-
-
-_RATE_LIMIT = re.compile(r"rate.?limit|too many requests|TOOMANYREQUESTS", re.IGNORECASE)
-
-
-def is_rate_limit(status: int, words: str) -> bool:
-    """Whether an answer asks for fewer requests: 429, or a 403 that says so in words (GHCR's secondary limit)."""
-    return status == 429 or (status == 403 and _RATE_LIMIT.search(words) is not None)
 
 
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
@@ -64,13 +53,13 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_retry_after(value: str | None, *, date: str | None = None, words: str = "", now: float) -> float | None:
-    """Seconds that a registry asks to wait; None when it does not say.
+    """Seconds that a server asks to wait, or None.
 
     Args:
         value: the Retry-After header: seconds, or a date (RFC 9110, 10.2.3).
-        date: the Date header. The date above is read by the server's own clock, where it tells.
-        words: the answer's own words; GHCR says ``retry-after: 10.3ms`` there.
-        now: the wall clock in seconds since the epoch, for a server that tells no Date.
+        date: the Date header, the server's own clock for a date in Retry-After.
+        words: the beginning of the body, where GHCR writes ``retry-after: 10.3ms``.
+        now: the wall clock in seconds since the epoch, for a server that sends no Date.
     """
     value = (value or "").strip()
     if _SECONDS.fullmatch(value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -61,18 +62,19 @@ class FileBody(httpx.AsyncByteStream):
 
         A worker thread costs as much as encrypting half a slice, and most files that are pushed were just written.
         """
-        if self._flags is None:
+        if self._flags is None or not hasattr(os, "preadv"):
             return 0
         try:
-            return os.preadv(self.descriptor, [space], self.offset + start, self._flags)
+            count: int = os.preadv(self.descriptor, [space], self.offset + start, self._flags)
         except OSError as exc:
             if exc.errno != errno.EOPNOTSUPP or not self._flags:
                 return 0
             self._flags = 0 if _is_in_memory(os.fstat(self.descriptor).st_dev) else None
             return self._read_now(space, start)
+        return count
 
     def _read_all(self, space: memoryview, start: int) -> int:
-        count = os.preadv(self.descriptor, [space], self.offset + start)
+        count = _read_at(self.descriptor, space, self.offset + start)
         if count < len(space):
             raise self.too_short(start + count)
         return count
@@ -84,7 +86,7 @@ class FileBody(httpx.AsyncByteStream):
             EOFError: the file is shorter than that.
         """
         wanted = min(size, self.length - start)
-        piece = os.pread(self.descriptor, wanted, self.offset + start)
+        piece = _pread(self.descriptor, wanted, self.offset + start)
         if len(piece) < wanted:
             raise self.too_short(start + len(piece))
         return piece
@@ -124,9 +126,30 @@ class _Copies:
         return bytes(space[: self._count])
 
 
+def _read_at(descriptor: int, space: memoryview, offset: int) -> int:
+    """Fill ``space`` from ``offset`` of a file; how many bytes were read, fewer only at its end."""
+    if hasattr(os, "preadv"):
+        count: int = os.preadv(descriptor, [space], offset)
+        return count
+    piece = _pread(descriptor, len(space), offset)
+    space[: len(piece)] = piece
+    return len(piece)
+
+
+def _pread(descriptor: int, size: int, offset: int) -> bytes:
+    """Read from ``offset`` of a file. A system without ``pread``, such as Windows, moves the file position."""
+    if hasattr(os, "pread"):
+        piece: bytes = os.pread(descriptor, size, offset)
+        return piece
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)
+
+
 @lru_cache(maxsize=16)
 def _is_in_memory(device: int) -> bool:
     """Whether a file system is a tmpfs, which does not support RWF_NOWAIT and has no disk to wait for."""
+    if sys.platform == "win32":
+        return False
     number = f" {os.major(device)}:{os.minor(device)} "
     try:
         mounts = MOUNTS.read_text(errors="replace")

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Final, Self, cast
 import anyio
 import httpx
 
-from ..errors import StalledError, UnsafeLocationError
+from ..errors import UnsafeLocationError
 from .answer import Answer
 from .body import FileBody
 from .environment import default_transport
-from .failures import proxy_error, transport_error
-from .redact import redact
+from .failures import failure_of, stalled
 from .urls import ExactURL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
 
     from .addresses import AddressPolicy
+    from .request import Request
     from .timeouts import Timeouts
 
 _LOG = logging.getLogger("ocipush")
 MAX_ANSWER: Final = 4 * 1024 * 1024
 MAX_ERROR: Final = 64 * 1024
-_STEP: Final = 16 * 1024  # bytes of a body that must go within the stall time-out: fewer is a standstill
-# An URL whose target goes out as it is, shorter than what httpx takes for one.
+_STEP: Final = 16 * 1024  # bytes of a body that must be accepted within the stall timeout
+# A URL whose target is sent as it is, shorter than the limit of httpx.
 _URL: Final = re.compile(r"(https?://[^/?#]*)(/[\x21\x22\x24-\x7e]{0,60000})", re.IGNORECASE)
 
 
@@ -46,82 +46,73 @@ class Client:
         self._transport = transport or default_transport(verify)
         self._whole_urls = transport is not None
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        self._guard: AddressPolicy | None = None
+        self._policy: AddressPolicy | None = None
 
-    def guarded(self, guard: AddressPolicy) -> Self:
-        """The same client, on the same connections, for one registry: it goes elsewhere only where ``guard`` allows it."""
+    def guarded(self, policy: AddressPolicy) -> Self:
+        """The same client and connections for one registry: requests to other hosts need the permission of ``policy``."""
         client = copy.copy(self)
-        client._guard = guard
+        client._policy = policy
         return client
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
 
-    async def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | FileBody = b"", answer: float | None
-    ) -> Answer:
+    async def send(self, request: Request) -> Answer:
         """Send one request once and read its answer, at most 4 MiB of it (64 KiB of an error).
 
         Raises:
             TransportError: no usable answer came.
-            UnsafeLocationError: the registry has no business pointing there.
+            UnsafeLocationError: the registry may not point there.
         """
-        request = self._request(method, url, headers, body)
-        guard = self._guard
-        own = guard is not None and guard.is_own(url)
-        if guard is not None:
-            request.extensions.update(guard.conditions(url))
-        before, named = sys.exception(), guard is not None and not own
+        url, timeouts = request.url, self.timeouts
+        prepared = self._prepare(request)
+        policy = self._policy
+        own = policy is not None and policy.is_own(url)
+        if policy is not None:
+            prepared.extensions.update(policy.conditions(url))
+        before, named = sys.exception(), policy is not None and not own
+        answer = timeouts.answer if request.commits is None else timeouts.for_commit(request.commits)
         started = anyio.current_time()
         with anyio.CancelScope() as scope:
-            self._watch(scope, body, self.timeouts.stall, answer, self.timeouts.connect)
+            self._watch(scope, request.body, answer)
             try:
-                response = await self._transport.handle_async_request(request)
+                response = await self._transport.handle_async_request(prepared)
                 content = await _read(response)
-            except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # the last two come through httpx as they are
-                if isinstance(exc, httpx.ProxyError | httpx.UnsupportedProtocol):
-                    raise proxy_error(exc, method, redact(url)) from exc
-                raise transport_error(exc, method, redact(url), before=before, named=named) from exc
-            if guard is not None and own and (address := response.extensions.get("address")):
-                guard.note(address)
+            except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # httpx does not map the last two
+                raise failure_of(exc, request, before=before, named=named) from exc
+            if policy is not None and own and (address := response.extensions.get("address")):
+                policy.note(address)
             if _LOG.isEnabledFor(logging.DEBUG):
-                _LOG.debug("%s %s: %d", method, redact(url), response.status_code)
+                _LOG.debug("%s: %d", request, response.status_code)
             latency = response.extensions.get("latency")
-            return Answer(method, url, response.status_code, _fields(response), content, latency=latency)
-        shown = redact(url)
-        raise StalledError(
-            f"{method} {shown} stalled: no progress, {anyio.current_time() - started:.0f} s after it began",
-            hint="the registry, or the way to it, is slow or stuck; timeouts= sets how long to wait",
-            method=method,
-            url=shown,
-        )
+            return Answer(request, response.status_code, _fields(response), content, latency=latency)
+        raise stalled(request, anyio.current_time() - started)
 
-    def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | FileBody) -> httpx.Request:
+    def _prepare(self, request: Request) -> httpx.Request:
         """A request as the transport takes it.
 
-        Nothing of httpx's client is used: it would keep cookies, take a login from the URL, and quote the path anew,
-        where an upload's Location must come back byte for byte.
+        Nothing of httpx's client is used: it would keep cookies, take a login from the URL, and quote the path again,
+        where an upload's Location must be sent back byte for byte.
         """
+        method, url, body = request.method, request.url, request.body
         try:
             split = _URL.fullmatch(url)
-            # Reading an upload's Location takes httpx longer than making and sending the request; ours needs the origin.
+            # httpx takes longer to parse an upload's Location than to send the request; our transport needs only the origin.
             parsed = httpx.URL(url) if split is None or self._whole_urls else _origin(split[1])
             host = parsed.netloc.decode("ascii")
         except (httpx.InvalidURL, ValueError) as exc:
-            shown = redact(url)
             raise UnsafeLocationError(
-                f"{method} {shown}: this address cannot be asked: {exc}",
-                hint="the registry, or a proxy in front of it, does not know its own address: look into its settings",
-                method=method,
-                url=shown,
+                f"{request}: invalid address: {exc}",
+                hint="the registry, or a proxy in front of it, does not know its own address: check its settings",
+                **request.facts(),
             ) from exc
-        fields = {"Host": host, **self._headers, **headers}
-        if method in {"POST", "PUT", "PATCH"}:  # never Transfer-Encoding: chunked, which some registries refuse
+        fields = {"Host": host, **self._headers, **request.headers}
+        if method in {"POST", "PUT", "PATCH"}:  # never chunked transfer encoding, which some registries refuse
             fields["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
         timeouts = {"connect": self.timeouts.connect, "read": None, "write": None, "pool": None}
         target = split[2].encode("ascii") if split else parsed.raw_path
-        request = httpx.Request(
+        prepared = httpx.Request(
             method,
             parsed,
             headers=fields,
@@ -129,20 +120,14 @@ class Client:
             extensions={"timeout": timeouts},
         )
         if self._whole_urls:  # not as an extension, which httpcore would also send to a proxy in CONNECT
-            request.url = ExactURL(parsed, target)
+            prepared.url = ExactURL(parsed, target)
         else:
-            request.extensions["target"] = target
-        return request
+            prepared.extensions["target"] = target
+        return prepared
 
-    def _watch(
-        self,
-        scope: anyio.CancelScope,
-        body: bytes | FileBody,
-        stall: float | None,
-        answer: float | None,
-        connect: float | None,
-    ) -> None:
-        """Move the deadline of ``scope`` along with the bytes that go out."""
+    def _watch(self, scope: anyio.CancelScope, body: bytes | FileBody, answer: float | None) -> None:
+        """Move the deadline of ``scope`` as bytes are sent; after the last one, it is ``answer`` seconds."""
+        stall, connect = self.timeouts.stall, self.timeouts.connect
 
         def allow(seconds: float | None) -> None:
             scope.deadline = float("inf") if seconds is None else anyio.current_time() + seconds
@@ -177,12 +162,15 @@ def _fields(response: httpx.Response) -> dict[str, str]:
     encoding = response.headers.encoding
     for raw, content in response.headers.raw:
         name, value = raw.decode(encoding).lower(), content.decode(encoding)
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        if name not in fields:
+            fields[name] = value
+        elif fields[name] != value:  # some proxies double a header
+            fields[name] += f", {value}"
     return fields
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """An answer's body. Raw: what is packed in spite of Accept-Encoding is not unpacked, a small answer could be gigabytes."""
+    """The body of an answer, not decompressed: a small compressed body could become gigabytes."""
     limit = MAX_ANSWER if response.status_code < 400 else MAX_ERROR
     if isinstance(response.stream, httpx.ByteStream):
         return b"".join(response.stream)[:limit]

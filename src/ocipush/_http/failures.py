@@ -18,6 +18,8 @@ from .stream import DURING_HANDSHAKE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .request import Request
+
 # What OpenSSL says when the first bytes that arrive are not a TLS record.
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 # And what it says of a server that has no version of TLS in common with the client, or wants a certificate from it.
@@ -41,70 +43,63 @@ _CERTIFICATE_HINTS: Final = {  # by OpenSSL's X509_V_ERR codes, where another CA
 }
 
 
-def proxy_error(exc: httpx.ProxyError | httpx.UnsupportedProtocol, method: str, url: str) -> TransportError:
-    """The error for a proxy that could not be used. The registry is not to blame, whatever the proxy says."""
-    if not isinstance(exc, ProxyFailedError):  # of a transport that is not ours; a ProxyError is "407 Proxy Auth…"
-        temporary = isinstance(exc, httpx.ProxyError) and not str(exc).startswith((str(LOGIN_REQUIRED), "403"))
-        exc = ProxyFailedError(f"the proxy failed: {printable(str(exc))}", temporary=temporary)
-    return ConnectFailedError(
-        f"{method} {url}: {exc}",
-        hint=exc.hint,
-        method=method,
-        url=url,
-        refused=exc.unreachable,
-        temporary=exc.temporary,
-    )
-
-
-def transport_error(
+def failure_of(
     exc: httpx.HTTPError | ssl.SSLError | UnicodeError,
-    method: str,
-    url: str,
+    request: Request,
     *,
     before: BaseException | None = None,
     named: bool = False,
 ) -> TransportError:
-    """The error for a request that got no usable answer.
+    """The library's error for what ended a request without a usable answer.
 
     ``before`` is the exception that was being handled when the request began: Python links the failures of the request
     to it, but it did not cause them. ``named`` says whether the registry named the URL's host.
     """
+    if isinstance(exc, httpx.ProxyError | httpx.UnsupportedProtocol):
+        return _proxy_error(exc, request)
     found = list(causes(exc, before))
     for one in found:  # httpcore leaves causes to the context, which later cannot be told from that of another request
         if one.__cause__ is None and one.__context__ is not before:
             one.__cause__ = one.__context__
     tls = next((one for one in found if isinstance(one, ssl.SSLError)), None)
     if tls is not None and (isinstance(exc, httpx.ConnectError | ssl.SSLError) or "ALERT" in (tls.reason or "")):
-        return _tls_error(tls, method, url)
+        return _tls_error(tls, request)
     if isinstance(exc, httpx.ConnectTimeout):
         return StalledError(
-            f"{method} {url}: {str(exc) or 'no connection in time'}",
+            f"{request}: {str(exc) or 'no connection in time'}",
             hint="is the port right, and not filtered? timeouts= sets how long to wait",
-            method=method,
-            url=url,
+            **request.facts(),
         )
-    if not isinstance(exc, httpx.ConnectError | UnicodeError):
-        return _lost_error(exc, method, url)
-    refused = any(isinstance(one, ConnectionRefusedError) for one in found)
-    unknown = next((one for one in found if isinstance(one, socket.gaierror | UnicodeError)), None)
-    reason = f"the name cannot be resolved: {unknown}" if unknown else f"cannot connect: {exc}"
-    return ConnectFailedError(
-        f"{method} {url}: {'connection refused' if refused else reason}",
-        hint=_HANDSHAKE_HINT if DURING_HANDSHAKE in str(exc) else _NAMED_HINT if named else _REGISTRY_HINT,
-        method=method,
-        url=url,
-        refused=refused,
-        temporary=unknown is None or getattr(unknown, "errno", None) == socket.EAI_AGAIN,
+    if isinstance(exc, httpx.ConnectError | UnicodeError):
+        return _connect_error(exc, found, request, named=named)
+    return _lost_error(exc, request)
+
+
+def stalled(request: Request, seconds: float) -> StalledError:
+    """The error for a request that made no progress in time, ``seconds`` after it began."""
+    return StalledError(
+        f"{request} stalled: no progress, {seconds:.0f} s after it began",
+        hint="the registry or the network is slow or stuck; timeouts= sets how long to wait",
+        **request.facts(),
     )
 
 
-def _tls_error(tls: ssl.SSLError, method: str, url: str) -> TransportError:
+def _proxy_error(exc: httpx.ProxyError | httpx.UnsupportedProtocol, request: Request) -> ConnectFailedError:
+    """The error for a proxy that could not be used. The registry is not to blame, whatever the proxy says."""
+    if not isinstance(exc, ProxyFailedError):  # of a transport that is not ours; a ProxyError is "407 Proxy Auth…"
+        temporary = isinstance(exc, httpx.ProxyError) and not str(exc).startswith((str(LOGIN_REQUIRED), "403"))
+        exc = ProxyFailedError(f"the proxy failed: {printable(str(exc))}", temporary=temporary)
+    return ConnectFailedError(
+        f"{request}: {exc}", hint=exc.hint, **request.facts(), refused=exc.unreachable, temporary=exc.temporary
+    )
+
+
+def _tls_error(tls: ssl.SSLError, request: Request) -> TransportError:
     if isinstance(tls, ssl.SSLCertVerificationError):
         return TLSVerificationError(
-            f"{method} {url}: the certificate is not trusted: {tls.verify_message}",
+            f"{request}: the certificate is not trusted: {tls.verify_message}",
             hint=_CERTIFICATE_HINTS.get(tls.verify_code, _CA_HINT),
-            method=method,
-            url=url,
+            **request.facts(),
         )
     reason = tls.reason or str(tls)
     if reason in _NOT_TLS:
@@ -115,17 +110,32 @@ def _tls_error(tls: ssl.SSLError, method: str, url: str) -> TransportError:
         words, hint = f"TLS failed: the server requires a client certificate ({reason})", _CLIENT_HINT
     else:
         words, hint = f"TLS failed: {reason}", _CIPHER_HINT
-    return ConnectFailedError(f"{method} {url}: {words}", hint=hint, method=method, url=url, temporary=False)
+    return ConnectFailedError(f"{request}: {words}", hint=hint, **request.facts(), temporary=False)
 
 
-def _lost_error(exc: Exception, method: str, url: str) -> ConnectionLostError:
+def _connect_error(
+    exc: httpx.HTTPError | ssl.SSLError | UnicodeError, found: list[BaseException], request: Request, *, named: bool
+) -> ConnectFailedError:
+    refused = any(isinstance(one, ConnectionRefusedError) for one in found)
+    unknown = next((one for one in found if isinstance(one, socket.gaierror | UnicodeError)), None)
+    reason = f"the name cannot be resolved: {unknown}" if unknown else f"cannot connect: {exc}"
+    return ConnectFailedError(
+        f"{request}: {'connection refused' if refused else reason}",
+        hint=_HANDSHAKE_HINT if DURING_HANDSHAKE in str(exc) else _NAMED_HINT if named else _REGISTRY_HINT,
+        **request.facts(),
+        refused=refused,
+        temporary=unknown is None or getattr(unknown, "errno", None) == socket.EAI_AGAIN,
+    )
+
+
+def _lost_error(exc: Exception, request: Request) -> ConnectionLostError:
     if isinstance(exc, httpx.RemoteProtocolError):
         words = f"incomplete HTTP response: {printable(without_header(str(exc)))}"
         hint = "is this the address of a registry? A proxy or firewall may have cut the connection"
     else:
         words = f"the connection was lost: {str(exc) or type(exc).__name__}"
         hint = "try again; a proxy or firewall may have cut the connection"
-    return ConnectionLostError(f"{method} {url}: {words}", hint=hint, method=method, url=url)
+    return ConnectionLostError(f"{request}: {words}", hint=hint, **request.facts())
 
 
 def causes(exc: BaseException, before: BaseException | None = None) -> Iterator[BaseException]:

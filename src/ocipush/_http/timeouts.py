@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,14 @@ class Timeouts:
     stall: float | None = 60.0
     answer: float | None = 60.0
     commit: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise TypeError(f"{name} must be a number or None, not {type(value).__name__}")
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be more than 0 seconds, or None for no limit, not {value}")
 
     def for_commit(self, size: int) -> float | None:
         """Seconds that the request which completes a blob of ``size`` bytes may wait for its answer."""

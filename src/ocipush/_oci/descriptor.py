@@ -4,52 +4,75 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final, TypeVar
 
-from pydantic_core import core_schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from .digest import Digest
-from .json import object_schema
+from .json import is_text, quoted
 from .media_types import _DROPPED, FOREIGN_LAYERS, IMAGE_INDEXES, IMAGE_MANIFESTS
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+_Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
-    """Where an image runs (image-spec, "Image Index"). ``str()`` gives ``os/architecture[/variant]``."""
+def _null_as_empty(value: object) -> object:
+    return () if value is None else value
+
+
+def _check_texts(value: object) -> object:
+    """Refuse the first item that is not made of strings, because FailFast is for lists alone."""
+    if isinstance(value, dict):
+        for key, text in value.items():
+            if not is_text(key):
+                raise ValueError(f"the key {quoted(key)} is not a string")
+            if not is_text(text):
+                raise ValueError(f"the value of {quoted(key)} is not a string")
+    return value
+
+
+# A list of a document: Go writes an empty one as null, and one bad item is enough to refuse it.
+Items = Annotated[tuple[_Item, ...], FailFast(), BeforeValidator(_null_as_empty)]
+Annotations = Annotated[dict[str, str] | None, BeforeValidator(_check_texts)]
+
+
+class Platform(BaseModel):
+    """What an image runs on (image-spec, "Image Index"). ``str()`` gives ``os/architecture[/variant]``."""
+
+    model_config = ConfigDict(frozen=True)
 
     architecture: str = ""
     os: str = ""
-    os_version: str | None = None
+    os_version: str | None = Field(default=None, alias="os.version")
+    os_features: Items[str] = Field(default=(), alias="os.features")
     variant: str | None = None
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part) or "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(BaseModel):
     """What a document says of the content it refers to (image-spec, "Content Descriptors").
 
     Attributes:
         size: bytes.
-        data: the content itself, base64, where the document embeds it.
+        data: the content itself, base64, if the document embeds it.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     digest: Digest
-    size: int
-    media_type: str = ""
-    urls: tuple[str, ...] | None = None
-    annotations: dict[str, str] | None = None
+    size: int = Field(strict=True, ge=0, lt=2**63)
+    media_type: str = Field(default="", alias="mediaType")
+    urls: Items[str] = ()
+    annotations: Annotations = None
     data: str | None = None
     platform: Platform | None = None
-    artifact_type: str | None = None
+    artifact_type: str | None = Field(default=None, alias="artifactType")
 
     @property
     def ref_name(self) -> str | None:
-        """The annotation ``org.opencontainers.image.ref.name``, or None where it is absent or empty."""
+        """The annotation ``org.opencontainers.image.ref.name``, or None if it is absent or empty."""
         return (self.annotations or {}).get(REF_NAME) or None
 
     @property
@@ -62,7 +85,7 @@ class Descriptor:
         return len(content) == self.size and Digest.of(content, self.digest.algorithm) == self.digest
 
     def embedded(self) -> bytes | None:
-        """The verified content of ``data``, or None where there is none or it is not what the descriptor says."""
+        """The verified content of ``data``, or None if there is none or it is not what the descriptor says."""
         if self.data is None:
             return None
         try:
@@ -72,27 +95,6 @@ class Descriptor:
         return content if self.matches(content) else None
 
 
-_TEXT: Final = core_schema.str_schema()
-_OPTIONAL: Final = core_schema.nullable_schema(_TEXT)
-_TEXTS: Final = core_schema.nullable_schema(core_schema.dict_schema(_TEXT, _TEXT))
-_PLATFORM: Final = object_schema(
-    Platform, {"architecture": _TEXT, "os": _TEXT, "os.version": _OPTIONAL, "variant": _OPTIONAL}
-)
-_DESCRIPTOR: Final = object_schema(
-    Descriptor,
-    {
-        "mediaType": _TEXT,
-        "digest": core_schema.no_info_after_validator_function(Digest.parse, core_schema.str_schema(strict=True)),
-        "size": core_schema.int_schema(strict=True, ge=0, lt=2**63),
-        "urls": core_schema.nullable_schema(core_schema.tuple_variable_schema(_TEXT)),
-        "annotations": _TEXTS,
-        "data": _OPTIONAL,
-        "platform": core_schema.nullable_schema(_PLATFORM),
-        "artifactType": _OPTIONAL,
-    },
-)
-
-
 def has_document(descriptor: Descriptor) -> bool:
-    """Whether a child of an index is itself a manifest or index. Only another type that it names makes it a blob."""
+    """Whether a child of an index is a manifest or index itself: it is, unless it names a media type of another kind."""
     return descriptor.media_type in IMAGE_MANIFESTS | IMAGE_INDEXES | _DROPPED | {""}

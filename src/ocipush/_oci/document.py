@@ -1,16 +1,47 @@
-"""Manifests and indexes, kept with the bytes they were parsed from."""
+"""Manifests and indexes, and the bytes they were parsed from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
-from pydantic_core import CoreSchema, SchemaValidator, ValidationError, core_schema
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InvalidLayoutError
-from .descriptor import _DESCRIPTOR, _OPTIONAL, _TEXTS, Descriptor
-from .json import _shown, describe, list_schema, object_schema, parse_json_object
+from .descriptor import Annotations, Descriptor, Items
+from .json import parse_json_object, quoted, validate
 from .media_types import _DROPPED, IMAGE_INDEXES, IMAGE_MANIFESTS
+
+MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024  # distribution-spec: registries take manifests of at least 4 MiB
+MAX_DESCRIPTORS: Final = 20_000  # in one list of a document
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[2] | None = Field(default=None, alias="schemaVersion")
+    media_type: str | None = Field(default=None, alias="mediaType")
+    artifact_type: str | None = Field(default=None, alias="artifactType")
+    subject: Descriptor | None = None
+    annotations: Annotations = None
+
+
+class Manifest(_Document):
+    """An image manifest (image-spec, "Image Manifest")."""
+
+    config: Descriptor
+    layers: Items[Descriptor] = Field(default=(), max_length=MAX_DESCRIPTORS)
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The layers, then the config."""
+        return (*self.layers, self.config)
+
+
+class Index(_Document):
+    """An image index (image-spec, "Image Index"), or a Docker manifest list."""
+
+    manifests: Items[Descriptor] = Field(default=(), max_length=MAX_DESCRIPTORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,55 +77,8 @@ class Contents:
         return sum(len(document.raw) for document in self.documents) + sum(blob.size for blob in self.blobs)
 
 
-MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024  # distribution-spec: registries take manifests of at least 4 MiB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Document:
-    raw: bytes = field(default=b"", repr=False)
-    schema_version: int | None = None
-    media_type: str | None = None
-    artifact_type: str | None = None
-    subject: Descriptor | None = None
-    annotations: dict[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest(_Document):
-    """An image manifest; ``raw`` holds the bytes it was parsed from."""
-
-    config: Descriptor
-    layers: tuple[Descriptor, ...] = ()
-
-    @property
-    def blobs(self) -> tuple[Descriptor, ...]:
-        """The layers, then the config."""
-        return (*self.layers, self.config)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index(_Document):
-    """An image index, or a Docker manifest list; ``raw`` holds the bytes it was parsed from."""
-
-    manifests: tuple[Descriptor, ...] = ()
-
-
-_DOCUMENT: Final[dict[str, CoreSchema]] = {
-    "raw": core_schema.bytes_schema(),
-    "schemaVersion": core_schema.nullable_schema(core_schema.literal_schema([2])),
-    "mediaType": _OPTIONAL,
-    "artifactType": _OPTIONAL,
-    "subject": core_schema.nullable_schema(_DESCRIPTOR),
-    "annotations": _TEXTS,
-}
-_MANIFEST: Final = SchemaValidator(
-    object_schema(Manifest, {**_DOCUMENT, "config": _DESCRIPTOR, "layers": list_schema(_DESCRIPTOR)})
-)
-_INDEX: Final = SchemaValidator(object_schema(Index, {**_DOCUMENT, "manifests": list_schema(_DESCRIPTOR)}))
-
-
 def parse_document(raw: bytes, *, where: str, media_type: str = "", index: bool = False) -> Manifest | Index:
-    """Parse a manifest or an index.
+    """Parse a manifest or an index. Call it in a worker thread if ``raw`` may be large.
 
     Args:
         raw: the document's bytes, whose digest the caller has checked.
@@ -114,26 +98,29 @@ def parse_document(raw: bytes, *, where: str, media_type: str = "", index: bool 
             hint="registries disagree on what it is",
             path=where,
         )
+    _check_media_type(value, media_type, where=where, is_index=is_index)
+    try:
+        return validate(Index, value) if is_index else validate(Manifest, value)
+    except ValueError as exc:
+        kind = "index" if is_index else "manifest"
+        raise InvalidLayoutError(f"{where} is not a valid {kind}: {exc}", path=where) from exc
+
+
+def _check_media_type(value: dict[str, Any], media_type: str, *, where: str, is_index: bool) -> None:
     own = value.get("mediaType")
     if not isinstance(own, str | None):
-        raise InvalidLayoutError(f"{where} has a media type that is no string", path=where)
+        raise InvalidLayoutError(f"{where} has a mediaType that is not a string", path=where)
     if own and media_type and own != media_type:
         raise InvalidLayoutError(
-            f"{where} calls itself {_shown(own)}, its descriptor says {_shown(media_type)}", path=where
+            f"{where} has the media type {quoted(own)}, but its descriptor says {quoted(media_type)}", path=where
         )
     known = own or media_type
     if known in _DROPPED:
         raise InvalidLayoutError(
-            f"{where} is of a kind that registries no longer take: {known}",
-            hint="write the image anew with a current tool",
+            f"{where} has the media type {known}, which registries no longer accept",
+            hint="re-create the image with a current tool",
             path=where,
         )
     if known in (IMAGE_MANIFESTS if is_index else IMAGE_INDEXES):
-        kind = "an index" if is_index else "a manifest" if is_manifest else "neither"
-        raise InvalidLayoutError(f"{where} has the media type {known}, but holds {kind}", path=where)
-    try:
-        document: Manifest | Index = (_INDEX if is_index else _MANIFEST).validate_python({**value, "raw": raw})
-    except ValidationError as exc:
-        kind = "index" if is_index else "manifest"
-        raise InvalidLayoutError(f"{where} is not a valid {kind}: {describe(exc)}", path=where) from exc
-    return document
+        holds = "an index" if is_index else "a manifest" if {"layers", "config"} & value.keys() else "neither"
+        raise InvalidLayoutError(f"{where} has the media type {known}, but holds {holds}", path=where)

@@ -1,80 +1,173 @@
-"""Read JSON strictly: one object, no duplicate keys, UTF-8."""
+"""Read JSON strictly and within limits, and check it against a pydantic model. Every JSON boundary uses this module.
+
+``json.loads`` holds the interpreter's lock while it scans, and a short value can take forty times its bytes in memory. So
+values and levels are counted first. What is left takes tens of milliseconds and megabytes.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from pydantic_core import CoreSchema, ValidationError, core_schema
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from ..errors import InvalidLayoutError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pydantic import BaseModel, ValidationError
 
-def object_schema(model: type, members: dict[str, CoreSchema]) -> CoreSchema:
-    """A JSON object with these members, of which any other is ignored, as a ``model``: mediaType is its media_type."""
-    required = {one.name for one in fields(model) if one.default is MISSING}
-    names = {key: re.sub(r"\.|(?=[A-Z])", "_", key).lower() for key in members}
-    typed = {
-        names[key]: core_schema.typed_dict_field(schema, required=names[key] in required, validation_alias=key)
-        for key, schema in members.items()
-    }
-    return core_schema.no_info_after_validator_function(
-        lambda values: model(**values), core_schema.typed_dict_schema(typed)
-    )
+    Model = TypeVar("Model", bound=BaseModel)
+
+MAX_NESTING: Final = 100  # levels of objects and lists in each other
+MAX_VALUES: Final = 200_000  # values in one document; 4 MiB of the shortest descriptors hold 134,000
+MAX_DIGITS: Final = 600  # of an integer; Python's own limit cannot be set below 640
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,80}")
+# Messages of pydantic that speak of Python, in the words of JSON.
+_IN_JSON: Final = {
+    "model_type": "Input should be an object",
+    "dict_type": "Input should be an object",
+    "tuple_type": "Input should be a list",
+}
+_SHOWN: Final = 80  # characters of a name that an error shows
+# The next bracket, brace or comma outside of strings. Possessive, so it never backtracks; at most 1,000 steps at once, so
+# that other threads get their turn.
+_MARK: Final = re.compile(rb'(?:[^][{},"]++|"(?:[^"\\]++|\\.)*+"?+){0,1000}+([][{},]?)', re.DOTALL)
 
 
-def list_schema(items: CoreSchema) -> CoreSchema:
-    """A JSON list as a tuple. Go writes an empty one as null."""
-    return core_schema.no_info_before_validator_function(
-        lambda value: () if value is None else value, core_schema.tuple_variable_schema(items)
-    )
+class JSONError(ValueError):
+    """Bytes are not one strict JSON object. The text completes a sentence: "index.json is not UTF-8".
+
+    Attributes:
+        problem: the text without anything that was read.
+        line: where the problem is, if that is known.
+    """
+
+    def __init__(self, problem: str, detail: str = "", *, line: int | None = None) -> None:
+        super().__init__(f"{problem}: {detail}" if detail else problem)
+        self.problem = problem
+        self.line = line
+
+
+def read_json_object(raw: bytes) -> dict[str, Any]:
+    """Read one JSON object: in UTF-8, without duplicate keys, NaN or Infinity, and within the limits above.
+
+    Raises:
+        JSONError: it is anything else.
+    """
+    _check_limits(raw)
+    error = JSONError("is not a JSON object")
+    try:
+        # Decoded here, because json.loads would also read UTF-16.
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_refuse,
+        )
+        if isinstance(value, dict):
+            return value
+    except JSONError as exc:
+        error = exc.with_traceback(None)
+    except json.JSONDecodeError as exc:
+        error = JSONError("is not JSON", str(exc), line=exc.lineno)
+    except UnicodeDecodeError:
+        error = JSONError("is not UTF-8")
+    except RecursionError:  # the caller's own stack is deep
+        error = JSONError("is nested too deep")
+    raise error  # not from the error that was caught, which holds all that was read
 
 
 def parse_json_object(raw: bytes, *, where: str) -> dict[str, Any]:
-    """Parse one JSON object without duplicate keys.
+    """Read one JSON object of an image; ``where`` names it in errors.
 
     Raises:
-        InvalidLayoutError: it is anything else.
+        InvalidLayoutError: it is anything else, as for :func:`read_json_object`.
     """
     try:
-        # Decoded here: json.loads would also take UTF-16, which no registry does.
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
-    except RecursionError as exc:
-        raise InvalidLayoutError(f"{where} nests too deep", path=where) from exc
-    except ValueError as exc:  # JSONDecodeError, UnicodeDecodeError and _unique's own
-        raise InvalidLayoutError(f"{where} is not JSON: {exc}", path=where) from exc
-    if not isinstance(value, dict):
-        raise InvalidLayoutError(f"{where} is not a JSON object", path=where)
-    return value
+        return read_json_object(raw)
+    except JSONError as exc:
+        raise InvalidLayoutError(f"{where} {exc}", path=where) from exc
 
 
-def describe(error: ValidationError) -> str:
-    """A pydantic error in one line: the first field at fault, and how many more there are."""
-    problems = error.errors(include_url=False, include_input=False)
-    first = problems[0]
-    place = ".".join(str(part) for part in first["loc"])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{place}: {first['msg']}{more}"
+def validate(model: type[Model], value: object) -> Model:
+    """Check a value that was read against a pydantic model.
+
+    Raises:
+        ValueError: the first field that is wrong, in one line. It shows no more of the value than the model's own
+            validators do, and does not keep it alive.
+    """
+    from pydantic import ValidationError  # here, because digests and references need this module, but no pydantic
+
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        problem = _first_problem(exc)
+    raise ValueError(problem)
+
+
+def quoted(text: str) -> str:
+    """A text that was read, as an error shows it: quoted, in ASCII, and short."""
+    return f"{text[:_SHOWN]!a}{'…' if len(text) > _SHOWN else ''}"
+
+
+def is_text(value: object) -> bool:
+    """Whether this is a string that UTF-8 can encode: JSON can spell half of a surrogate pair."""
+    return isinstance(value, str) and (value.isascii() or not re.search("[\ud800-\udfff]", value))
+
+
+def _check_limits(raw: bytes) -> None:
+    if raw.count(b"[") + raw.count(b"{") <= MAX_NESTING and raw.count(b",") <= MAX_VALUES - MAX_NESTING:
+        return  # most documents; commas within strings count here
+    values = depth = 0
+    for found in _MARK.finditer(raw):
+        match found[1]:
+            case b"[" | b"{":
+                values += 1
+                depth += 1
+            case b",":
+                values += 1
+            case b"]" | b"}":
+                depth -= 1
+            case _:  # a step without a mark
+                pass
+        if depth > MAX_NESTING:
+            raise JSONError(f"is nested more than {MAX_NESTING} levels deep")
+        if values > MAX_VALUES:
+            raise JSONError(f"has more than {MAX_VALUES:,} values")
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+    raise JSONError("is not JSON", f"{constant} is not a JSON number")
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise JSONError(f"has an integer of more than {MAX_DIGITS} digits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    return float(text)  # not float itself: a call in Python lets other threads run
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {_shown(twice)} stands there twice")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise JSONError("has a duplicate key", quoted(key))
+            seen.add(key)
     return value
 
 
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 160 else text[:160] + "…"
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    parts = (str(part) for part in first["loc"])
+    place = ".".join(part if _PLAIN_KEY.fullmatch(part) else quoted(part) for part in parts)
+    message = _IN_JSON.get(first["type"], first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "too_long" and (context := first.get("ctx")):
+        message = f"more than {context['max_length']:,} items"
+    return f"{place}: {message}" if place else message

@@ -10,7 +10,7 @@ DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 IMAGE_MANIFESTS: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 IMAGE_INDEXES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
-# Kinds that were dropped from the specifications: pushed as anything else, the image could not be pulled.
+# Removed from the specifications. An image with such a manifest could not be pulled, whatever media type is sent with it.
 _DROPPED: Final = frozenset(
     {
         "application/vnd.docker.distribution.manifest.v1+json",

@@ -1,4 +1,4 @@
-"""Parse, normalise and print ``registry/repository[:tag][@digest]``, and the names a store derives from it."""
+"""Parse, normalise and print ``registry/repository[:tag][@digest]``, and derive a store's directory names from it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_LOGIN = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@(?=[^/@]+/)")  # as in an URL
-# Labels may hold "_": not a legal host name, but resolvers and real registries take it.
+_LOGIN = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@(?=[^/@]+/)")  # as in a URL
+# Labels may contain "_": not a legal host name, but resolvers and registries accept it.
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\]")
@@ -37,9 +37,9 @@ class Reference:
     Attributes:
         registry: host, with the port where one was given; ``index.docker.io`` for Docker Hub. Case is kept.
         repository: path in the registry; ``library/`` is added for Docker Hub's official images.
-        tag: the tag, or None where a digest is named.
+        tag: the tag, or None if there is a digest.
         digest: ``sha256:…``, or None.
-        dropped_tag: the tag that ``name:tag@digest`` carried: a digest is named, so nothing will be tagged.
+        dropped_tag: the tag of ``name:tag@digest``. It is not set, because the digest decides.
     """
 
     registry: str
@@ -50,19 +50,21 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Parse a reference the way go-containerregistry's ``name.ParseReference`` does, less what no registry can hold.
+        """Parse a reference like go-containerregistry's ``name.ParseReference``, but refuse what no registry accepts.
 
-        Without a registry it is Docker Hub; without a tag or digest it is ``latest`` (spec.md, step 4).
+        The default registry is Docker Hub, and the default tag is ``latest`` (docs/matching.md, "References").
 
         Raises:
-            InvalidReferenceError: naming the part that is wrong.
+            InvalidReferenceError: it says which part is wrong.
         """
         if not text:
             raise _invalid(text, "it is empty")
         if scheme := _SCHEME.match(text):
-            raise _invalid(text, "a reference has no scheme", hint=f"drop {scheme[0]!r}")
+            raise _invalid(text, "a reference must not have a scheme", hint=f"drop {scheme[0]!r}")
         if _LOGIN.match(text):
-            raise _invalid(text, "a reference carries no login", "`ocipush image login` (credentials=) takes it")
+            raise _invalid(
+                text, "a reference must not contain a login", "save it with `ocipush image login`, or pass credentials="
+            )
         head, at, digest = text.partition("@")
         if at and not _DIGEST.fullmatch(digest):
             raise _invalid(text, "the digest is not sha256: and 64 lower-case hexadecimal digits")
@@ -93,7 +95,7 @@ class Reference:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the registry's name promises this machine, so that plain HTTP may be tried (rules.md, 3)."""
+        """Whether the registry's name means this machine, so that plain HTTP may be tried (docs/requests.md, "Plain HTTP")."""
         return is_loopback(self.registry)
 
     def __str__(self) -> str:
@@ -101,7 +103,7 @@ class Reference:
 
 
 def is_loopback(registry: str) -> bool:
-    """Whether a registry's name promises this machine."""
+    """Whether a registry's name means this machine."""
     return _LOOPBACK.fullmatch(split_port(registry)[0]) is not None
 
 
@@ -114,9 +116,9 @@ def split_port(registry: str) -> tuple[str, int | None]:
 
 
 def sanitize_image_name(text: str) -> str:
-    """Turn a reference into the directory name that a store keeps it under (the specification's ``sanitize``).
+    """Turn a reference into the name of its directory in a store (docs/matching.md, "Sanitize").
 
-    The tag and the digest are dropped, and what is not ``A-Za-z0-9_.-`` becomes ``_``. The result may be empty.
+    The tag and the digest are dropped, and characters other than ``A-Za-z0-9_.-`` become ``_``. The result may be empty.
     """
     text = text.strip(_WHITE_SPACE)
     if (at := text.find("@")) > 0:
@@ -128,13 +130,13 @@ def sanitize_image_name(text: str) -> str:
 
 
 def parse_registry(text: str) -> str:
-    """Check the name of a registry alone, and give it as the references that name it have it.
+    """Check the name of a registry, and return it as :attr:`Reference.registry` has it.
 
     Raises:
-        InvalidReferenceError: no reference can name it: a scheme, a path, or a bare word, which is Docker Hub's.
+        InvalidReferenceError: it has a scheme or a path, or is a bare word, which a reference would read as a repository.
     """
     if scheme := _SCHEME.match(text):
-        raise _invalid(text, "a registry has no scheme", f"drop {scheme[0]!r}", "registry")
+        raise _invalid(text, "a registry must not have a scheme", f"drop {scheme[0]!r}", "registry")
     if "/" in text or not (text == "localhost" or "." in text or ":" in text):
         raise _invalid(text, "it is not host or host:port", "write it like registry.example or host:5000", "registry")
     _check_registry(text, text)
@@ -142,12 +144,12 @@ def parse_registry(text: str) -> str:
 
 
 def strip_white_space(text: str) -> str:
-    """Trim IMAGE and TARGET as the specification's program does."""
+    """Trim IMAGE and TARGET as Go's ``strings.TrimSpace`` does."""
     return text.strip(_WHITE_SPACE)
 
 
 def shown(text: str) -> str:
-    """A name as an error shows it: quoted, escaped, and not longer than a person reads."""
+    """A name as an error shows it: quoted, escaped and shortened."""
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
 
 
@@ -165,13 +167,15 @@ def _split_registry(text: str, base: str) -> tuple[str, str]:
     if named:
         _check_registry(text, registry)
     if not repository:
-        raise _invalid(text, "it names no repository")
+        raise _invalid(text, "the repository is missing")
     if len(repository) > _MAX_REPOSITORY:
         raise _invalid(text, f"the repository is longer than {_MAX_REPOSITORY} characters")
     if not _REPOSITORY.fullmatch(repository):
         hint = f"did you mean {repository.lower()!r}?" if _REPOSITORY.fullmatch(repository.lower()) else None
         raise _invalid(
-            text, f"repository {repository!r} is not lower-case letters and digits, parted by single / . _ or -", hint
+            text,
+            f"repository {repository!r} is not lower-case letters and digits, separated by single / . _ or -",
+            hint,
         )
     if registry == "docker.io":
         registry = DOCKER_HUB

@@ -1,4 +1,7 @@
-"""``push`` and ``Pusher``: the options, connections and endpoints that many pushes share; read and check a layout, then push it."""
+"""``push`` and ``Pusher``: connections and endpoints that many pushes share; read and check an image, then push it."""
+
+# pyright: reportTypedDictNotRequiredAccess=false
+# The options are complete here: see options.complete().
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ import sys
 import traceback
 from functools import wraps
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 import anyio.to_thread
 
-from .._credentials.authfile import find_login
-from .._credentials.base import Login, registry_of
+from .._credentials.base import Credentials, Login, registry_of
+from .._credentials.chain import AuthFile, Chain, GivenLogins
 from .._events import PushDone, PushResult
 from .._http.client import Client
 from .._http.timeouts import Timeouts
@@ -22,25 +25,25 @@ from .._oci.reference import Reference, strip_white_space
 from .._registry.endpoint import Endpoint
 from .._registry.journal import Journal
 from .._registry.retry import RetryPolicy
-from .._sources.layout import Layout
-from .._sources.store import DEFAULT_STORE, match_image
+from .._sources.open import open_source
+from .._sources.verify import verify_blobs
+from .._sources.walk import read_contents
 from .._version import __version__
 from ..errors import DeadlineExceededError, OcipushError, PusherClosedError
+from .options import AllOptions, PusherOptions, PushOptions, complete, shows, split
 from .plan import choose_target
 from .push import Push
+from .reporter import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping
-
-    from .._events import OnEvent
-
+    from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def _without_locals(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Let no error leave with the local variables of its frames: what collects those would collect logins and tokens."""
+    """Clear the local variables of an error's frames: a tool that collects them would collect logins and tokens."""
 
     @wraps(method)
     async def clean(*args: P.args, **options: P.kwargs) -> T:
@@ -66,65 +69,21 @@ def _clear_locals(exc: BaseException | None, seen: set[BaseException | None]) ->
 
 
 class Pusher:
-    """Pushes images over shared connections; one serves many tasks at once. Use it as an async context manager.
+    """Pushes images over shared connections. Use it as an async context manager; many tasks may push at the same time.
 
-    Args:
-        store: the directory of OCI layouts that image names are looked up in.
-        authfile: the login file; default ``$OCIPUSH_AUTHFILE``, else ``/var/lib/ar/auth.json``.
-        credentials: logins by registry, asked before the login file; ``docker.io`` stands for Docker Hub.
-        tls_verify: False accepts any certificate, and allows plain HTTP where TLS is not spoken (rules.md, 3).
-        ca_file: PEM file of a certificate authority to trust besides the system's.
-        ssl_context: a context of your own, instead of the two above; not used where ``tls_verify`` is False.
-        timeouts: seconds that the steps of a request may take.
-        retry: how often requests and blobs are tried.
-        concurrency: how many small blobs are sent to one registry at once, over all pushes; at most 12 to one that
-            answers within 5 ms, until it turns slower.
-        large_concurrency: how many blobs of 1 MiB and more, beside them. Memory is about 1 MiB for each of them.
-        allow_hosts: ``host`` or ``host:port`` that a registry may send uploads and logins to though its address is more
-            private than the registry's own.
-        chunk_size: bytes; blobs go in chunks of this size. None: whole, unless the registry takes no such body.
-        resume_dir: a directory that keeps unfinished uploads of 1 MiB and more, so that another process can go on with
-            them when this one is killed. Such uploads are left open when a push fails or is cancelled.
-        transport: an httpx transport of your own.
-        user_agent: put before ``ocipush/x.y``.
+    :class:`ocipush.PusherOptions` describes the options.
     """
 
-    def __init__(
-        self,
-        *,
-        store: str | PathLike[str] = DEFAULT_STORE,
-        authfile: str | PathLike[str] | None = None,
-        credentials: Mapping[str, Login] | None = None,
-        tls_verify: bool = True,
-        ca_file: str | PathLike[str] | None = None,
-        ssl_context: ssl.SSLContext | None = None,
-        timeouts: Timeouts | None = None,
-        retry: RetryPolicy | None = None,
-        concurrency: int = 64,
-        large_concurrency: int = 4,
-        allow_hosts: Collection[str] = (),
-        chunk_size: int | None = None,
-        resume_dir: str | PathLike[str] | None = None,
-        transport: Any = None,
-        user_agent: str | None = None,
-    ) -> None:
-        if concurrency < 1 or large_concurrency < 1:
-            raise ValueError("concurrency and large_concurrency must be at least 1")
-        self._store = store
-        self._authfile = authfile
-        self._credentials = {registry_of(name): login for name, login in (credentials or {}).items()}
-        self._tls_verify = tls_verify
-        self._ca_file = ca_file
-        self._ssl_context = ssl_context
-        self._timeouts = timeouts or Timeouts()
-        self._retry = retry or RetryPolicy()
-        self._concurrency = concurrency
-        self._large_concurrency = large_concurrency
-        self._allow_hosts = (allow_hosts,) if isinstance(allow_hosts, str) else tuple(allow_hosts)
-        self._chunk_size = chunk_size
-        self._journal = Journal(resume_dir) if resume_dir is not None else None
-        self._transport = transport
-        self._user_agent = f"{user_agent} ocipush/{__version__}" if user_agent else f"ocipush/{__version__}"
+    @shows(PusherOptions)
+    def __init__(self, **options: Unpack[PusherOptions]) -> None:
+        given = complete(PusherOptions, options, "Pusher.__init__")
+        self._options = given
+        self._store = given["store"]
+        self._credentials: Credentials = Chain(GivenLogins(given["credentials"] or {}), AuthFile(given["authfile"]))
+        self._timeouts = given["timeouts"] or Timeouts()
+        self._retry = given["retry"] or RetryPolicy()
+        self._journal = Journal(given["resume_dir"]) if given["resume_dir"] is not None else None
+        self._user_agent = " ".join(filter(None, (given["user_agent"], f"ocipush/{__version__}")))
         self._clients: dict[bool, Client] = {}
         self._endpoints: dict[tuple[str, bool, Login | None], Endpoint] = {}
         self._pid = 0
@@ -139,69 +98,54 @@ class Pusher:
             await client.aclose()
         self._clients.clear()
 
+    @shows(PushOptions)
     @_without_locals
-    async def push(
-        self,
-        source: str | PathLike[str],
-        *,
-        target: str | None = None,
-        ref: str | None = None,
-        tls_verify: bool | None = None,
-        on_event: OnEvent | None = None,
-        verify: bool = False,
-        include_foreign: bool = False,
-        mount_from: str | None = None,
-        force: bool = False,
-    ) -> PushResult:
-        """Push one image.
+    async def push(self, source: str | PathLike[str], **options: Unpack[PushOptions]) -> PushResult:
+        """Push one image. :class:`ocipush.PushOptions` describes the options.
 
         Args:
             source: a name or reference of the store (``str``), or the directory of a layout (``PathLike``).
-            target: the reference to push to; default: the one that the layout records.
-            ref: which descriptor of a layout with several: a recorded reference, a tag, or a digest.
-            tls_verify: overrides the ``Pusher``'s.
-            on_event: called with each progress event, on the event loop's thread. It must not block; what it raises
-                cancels the push and is raised unchanged.
-            verify: hash every blob before the first byte is sent.
-            include_foreign: upload non-distributable layers too.
-            mount_from: a repository of the same registry that may hold the blobs: those it does are not sent.
-            force: send all of it, whatever the registry holds: for one that has lost blobs.
 
         Raises:
+            TypeError, ValueError: an option is unknown, has another type, or is out of range.
             DeadlineExceededError: it took longer than the retry policy's ``deadline``.
-            OcipushError: one of :mod:`ocipush.errors`. Until the tag has moved, the registry names what it named before.
+            OcipushError: any other of :mod:`ocipush.errors`. Until the push succeeds, the tag is unchanged.
         """
+        given = complete(PushOptions, options, "push")
         self._check_open()
-        warnings: list[str] = []
-        path, wanted, recorded = await self._find(source, ref, warnings)
-        async with await Layout.open(path) as layout:
-            warnings += layout.warnings
-            root = layout.select(wanted)
-            reference = choose_target(target, recorded or root.ref_name, path=str(path), root=root)
+        reporter = Reporter(given["on_event"])
+        return await reporter.run(self._push(source, given, reporter))
+
+    async def _push(self, source: str | PathLike[str], options: PushOptions, reporter: Reporter) -> PushResult:
+        async with open_source(source, ref=options["ref"], store=self._store) as found:
+            warnings = list(found.warnings)
+            root = found.root
+            reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
             if reference.dropped_tag:
                 warnings.append(f"{reference.name} names a digest: the tag {reference.dropped_tag!r} will not be set")
-            contents = await layout.read(root, include_foreign=include_foreign)
-            if verify:
-                await layout.verify(contents, include_foreign=include_foreign)
-            checked = self._tls_verify if tls_verify is None else tls_verify
-            if self._journal is not None:
-                await anyio.to_thread.run_sync(self._journal.prepare)
-            push = Push(
-                self._client(checked),
-                await self._endpoint(reference.registry, checked),
-                on_event=on_event,
-                retry=self._retry,
-                include_foreign=include_foreign,
-                chunk_size=self._chunk_size,
-                mount_from=mount_from,
-                journal=self._journal,
-                force=force,
-            )
+            contents = await read_contents(found.source, root, include_foreign=options["include_foreign"])
+            if options["verify"]:
+                await verify_blobs(found.source, contents, include_foreign=options["include_foreign"])
+            push = await self._prepare(reference.registry, options, reporter)
             for text in warnings:
-                push.warn(text)
-            result = await self._in_time(push.run(layout, contents, reference), reference)
-        push.emit(PushDone(push.id, result))
+                reporter.warn(text)
+            result = await self._in_time(push.run(found.source, contents, reference), reference)
+        reporter.emit(PushDone(reporter.push_id, result))
         return result
+
+    async def _prepare(self, registry: str, options: PushOptions, reporter: Reporter) -> Push:
+        if self._journal is not None:
+            await anyio.to_thread.run_sync(self._journal.prepare)
+        tls_verify = self._options["tls_verify"] if options["tls_verify"] is None else options["tls_verify"]
+        return Push(
+            self._client(tls_verify),
+            await self._endpoint(registry, tls_verify),
+            reporter,
+            options,
+            retry=self._retry,
+            chunk_size=self._options["chunk_size"],
+            journal=self._journal,
+        )
 
     async def _in_time(self, run: Coroutine[Any, Any, PushResult], reference: Reference) -> PushResult:
         deadline = self._retry.deadline
@@ -209,26 +153,24 @@ class Pusher:
             return await run
         raise DeadlineExceededError(
             f"{reference.name} was not pushed within {deadline:g} s",
-            hint="RetryPolicy(deadline=) says how long a push may take",
+            hint="RetryPolicy(deadline=) sets how long a push may take",
         )
 
     @_without_locals
     async def check_login(self, registry: str, login: Login | None = None) -> None:
-        """Ask ``registry`` whether it knows ``login``; default: the one that a push would use.
+        """Ask ``registry`` whether it accepts ``login``; default: the login that a push would use.
 
         Raises:
             AuthenticationError: it does not.
-            InvalidReferenceError: no reference can name it.
+            InvalidReferenceError: ``registry`` is not valid.
             TransportError: it cannot be reached.
         """
         self._check_open()
         host = registry_of(strip_white_space(registry))
-        endpoint = Endpoint(
-            host, login or await self._login(host), tls_verify=self._tls_verify, allow_hosts=self._allow_hosts
-        )
-        client = self._client(self._tls_verify)
-        push = Push(client, endpoint, on_event=None, retry=self._retry)
-        await push.check_login()
+        tls_verify = self._options["tls_verify"]
+        endpoint = self._new_endpoint(host, tls_verify, login or await self._credentials.login(host))
+        options = complete(PushOptions, PushOptions(), "push")
+        await Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry).check_login()
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -236,105 +178,49 @@ class Pusher:
                 "this Pusher is not open in this process", hint="use `async with ocipush.Pusher() as pusher`"
             )
 
-    async def _find(
-        self, source: str | PathLike[str], ref: str | None, warnings: list[str]
-    ) -> tuple[str | PathLike[str], str | None, str | None]:
-        """The layout's directory, what selects in it, and the reference that IMAGE matched."""
-        if not isinstance(source, str):
-            return source, ref, None
-        match = await anyio.to_thread.run_sync(match_image, self._store, source)
-        warnings += match.warnings
-        if ref is not None:
-            return match.image.path, ref, None
-        return match.image.path, match.descriptor.digest if match.descriptor else None, match.ref
-
-    async def _login(self, registry: str) -> Login | None:
-        if (login := self._credentials.get(registry_of(registry))) is not None:
-            return login if login.username and login.password else None
-        return await anyio.to_thread.run_sync(lambda: find_login(registry, authfile=self._authfile))
-
     def _client(self, verify: bool) -> Client:
         if (client := self._clients.get(verify)) is None:
-            # The caller's own context is not made to trust everybody: it may be in use elsewhere.
-            own = self._ssl_context if verify else None
+            # The caller's own context is not made to accept any certificate: it may be in use elsewhere.
+            own, ca_file = self._options["ssl_context"] if verify else None, self._options["ca_file"]
             context = own or Context(verify=verify)
-            if own is None and self._ca_file is not None:
+            if own is None and ca_file is not None:
                 try:
-                    context.load_verify_locations(self._ca_file)
+                    context.load_verify_locations(ca_file)
                 except (OSError, ssl.SSLError) as exc:
                     raise OcipushError(
-                        f"the CA file {os.fspath(self._ca_file)} cannot be used: {exc}",
+                        f"the CA file {os.fspath(ca_file)} cannot be used: {exc}",
                         hint="--ca-file (ca_file=) takes a PEM file of certificates",
                     ) from exc
             client = self._clients[verify] = Client(
-                verify=context, timeouts=self._timeouts, user_agent=self._user_agent, transport=self._transport
+                verify=context,
+                timeouts=self._timeouts,
+                user_agent=self._user_agent,
+                transport=self._options["transport"],
             )
         return client
 
     async def _endpoint(self, registry: str, tls_verify: bool) -> Endpoint:
-        login = await self._login(registry)
-        endpoint = Endpoint(
+        login = await self._credentials.login(registry)
+        key = (registry, tls_verify, login)
+        return self._endpoints.setdefault(key, self._new_endpoint(registry, tls_verify, login))
+
+    def _new_endpoint(self, registry: str, tls_verify: bool, login: Login | None) -> Endpoint:
+        return Endpoint(
             registry,
             login,
             tls_verify=tls_verify,
-            concurrency=self._concurrency,
-            large_concurrency=self._large_concurrency,
-            allow_hosts=self._allow_hosts,
+            concurrency=self._options["concurrency"],
+            large_concurrency=self._options["large_concurrency"],
+            allow_hosts=self._options["allow_hosts"],
         )
-        return self._endpoints.setdefault((registry, tls_verify, login), endpoint)
 
 
-async def push(
-    source: str | PathLike[str],
-    *,
-    target: str | None = None,
-    ref: str | None = None,
-    on_event: OnEvent | None = None,
-    verify: bool = False,
-    include_foreign: bool = False,
-    mount_from: str | None = None,
-    force: bool = False,
-    store: str | PathLike[str] = DEFAULT_STORE,
-    authfile: str | PathLike[str] | None = None,
-    credentials: Mapping[str, Login] | None = None,
-    tls_verify: bool = True,
-    ca_file: str | PathLike[str] | None = None,
-    ssl_context: ssl.SSLContext | None = None,
-    timeouts: Timeouts | None = None,
-    retry: RetryPolicy | None = None,
-    concurrency: int = 64,
-    large_concurrency: int = 4,
-    allow_hosts: Collection[str] = (),
-    chunk_size: int | None = None,
-    resume_dir: str | PathLike[str] | None = None,
-    transport: Any = None,
-    user_agent: str | None = None,
-) -> PushResult:
-    """Push one image: :meth:`Pusher.push` on a :class:`Pusher` of its own. The options are those of the two."""
-    async with Pusher(
-        store=store,
-        authfile=authfile,
-        credentials=credentials,
-        tls_verify=tls_verify,
-        ca_file=ca_file,
-        ssl_context=ssl_context,
-        timeouts=timeouts,
-        retry=retry,
-        concurrency=concurrency,
-        large_concurrency=large_concurrency,
-        allow_hosts=allow_hosts,
-        chunk_size=chunk_size,
-        resume_dir=resume_dir,
-        transport=transport,
-        user_agent=user_agent,
-    ) as pusher:
-        return await pusher.push(
-            source,
-            target=target,
-            ref=ref,
-            on_event=on_event,
-            verify=verify,
-            include_foreign=include_foreign,
-            mount_from=mount_from,
-            force=force,
-        )
+@shows(AllOptions)
+async def push(source: str | PathLike[str], **options: Unpack[AllOptions]) -> PushResult:
+    """Push one image: :meth:`Pusher.push` on a :class:`Pusher` of its own.
+
+    :class:`ocipush.PushOptions` and :class:`ocipush.PusherOptions` describe the options.
+    """
+    shared, own = split(options)
+    async with Pusher(**shared) as pusher:
+        return await pusher.push(source, **own)

@@ -1,4 +1,7 @@
-"""Challenge to token: Basic logins and Bearer tokens for one origin, fetched once for all workers, renewed before they end. It gives a header value and never re-sends a request."""
+"""From a challenge to an Authorization header, for one origin: Basic logins and Bearer tokens.
+
+A token is fetched once for all workers, and renewed before it ends. No request is sent again here.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,11 @@ from urllib.parse import urlencode, urlunsplit
 import anyio
 
 from .._http.redact import conceal, redact
+from .._http.request import Request
 from .._http.urls import split_url
 from .._oci.reference import is_loopback
 from ..errors import (
     AuthenticationError,
-    AuthorizationError,
-    RegistryError,
     UnexpectedResponseError,
     UnsafeLocationError,
 )
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from .._credentials.base import Login
     from .._http.answer import Answer
 
-    Fetch = Callable[[str, str, dict[str, str], bytes], Awaitable[Answer]]
+    Fetch = Callable[[Request], Awaitable[Answer]]
 
 
 _CLIENT_ID: Final = "ocipush"
@@ -39,7 +41,7 @@ _EARLY: Final = 10.0  # seconds before its end that a token is renewed; of a sho
 
 @dataclass(frozen=True, slots=True)
 class _Service:
-    """A token service, as a challenge names it: the realm's URL, and what the registry is called there."""
+    """A token service, as named in a challenge: the URL of the realm, and the name of the registry there."""
 
     realm: str
     name: str | None
@@ -47,7 +49,7 @@ class _Service:
 
 @dataclass(slots=True)
 class _Slot:
-    """A token, and whoever fetches the next one."""
+    """A token, and the lock of the worker that fetches the next one."""
 
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     generation: int = 0  # how many tokens it has had
@@ -56,7 +58,7 @@ class _Slot:
 
 
 class Authorizer:
-    """What one origin has asked for, and the answer to it.
+    """The challenge of one origin, and the answer to it.
 
     Its tokens are kept by realm, service and scope, and itself serves one origin and one login: a registry that names
     the token service of another gets no token that was fetched for the other, and one that changes its challenge none
@@ -73,22 +75,22 @@ class Authorizer:
         self._challenge: Challenge | None = None
         self._slots: dict[tuple[_Service, str], _Slot] = {}
         self._refresh: tuple[_Service, str] | None = None
-        self._spent: deque[str] = deque(maxlen=32)  # tokens that answers under way may still speak of
+        self._spent: deque[str] = deque(maxlen=32)  # recent tokens, which answers may still echo
 
     @property
     def service(self) -> str | None:
-        """The token service's name for this registry, once it has challenged."""
+        """The token service's name for this registry, once it has sent a challenge."""
         return self._challenge.parameters.get("service") if self._challenge else None
 
     async def header(self, scope: str, fetch: Fetch) -> str | None:
-        """The Authorization value for a request that needs ``scope``; None while nothing was asked for.
+        """The Authorization value for a request that needs ``scope``; None as long as there was no challenge.
 
-        ``scope`` may be several, parted by spaces, as the token specification writes them.
-        ``fetch`` sends a request (method, URL, headers, body) to the token service.
+        ``scope`` can hold several scopes, separated by spaces, as in the token specification.
+        ``fetch`` sends a request to the token service.
 
         Raises:
-            AuthenticationError: the token service does not know the login.
-            UnsafeLocationError: the realm would take the login out of TLS.
+            AuthenticationError: the token service does not accept the login.
+            UnsafeLocationError: the login would be sent to the realm without TLS.
         """
         challenge = self._challenge
         if challenge is None or challenge.scheme == "basic":
@@ -101,7 +103,7 @@ class Authorizer:
         if slot.renew_at <= anyio.current_time():
             seen = slot.generation
             async with slot.lock:
-                # Nobody has fetched one while this worker waited, or that one is refused already.
+                # No other worker has fetched a token meanwhile, or it has been refused already.
                 if slot.generation == seen or slot.header is None:
                     now = anyio.current_time()
                     grant = await self._new_grant(service, scope, fetch)
@@ -121,9 +123,9 @@ class Authorizer:
         return slot.header if slot else None
 
     def learn(self, answer: Answer, scope: str, used: str | None) -> bool:
-        """Take in a 401. Whether a new try, with :meth:`header` asked again, can end differently.
+        """Learn from a 401. Returns whether another attempt, with a new value of :meth:`header`, can succeed.
 
-        ``used`` is what the refused request carried: where another has been fetched meanwhile, that one is to be tried.
+        ``used`` is the value that the refused request had. If another one was fetched meanwhile, that one is tried.
         """
         challenges = parse_challenges(answer.headers.get("www-authenticate", ""))
         challenge = next((one for one in challenges if one.scheme == "bearer"), None) or next(
@@ -139,20 +141,22 @@ class Authorizer:
             slot.header, slot.renew_at = None, float("-inf")
         return True
 
-    def explain(self, error: RegistryError) -> RegistryError:
-        """Say of an error whether there was a login at all, and take out of it what the registry should not have echoed."""
-        if isinstance(error, AuthenticationError | AuthorizationError):
-            if self.login is None:
-                error.hint = "no login was found for this registry: `ocipush image login REGISTRY` saves one"
-            elif self.login.identity_token and self._challenge and self._challenge.scheme == "basic":
-                error.hint = "this registry takes a user name and a password, and the login is an identity token"
-        error.args = tuple(self.conceal(str(one)) for one in error.args)
-        error.detail = self.conceal(error.detail)
-        error.codes = tuple(self.conceal(one) for one in error.codes)
-        return error
+    @property
+    def anonymous(self) -> bool:
+        """Whether there is no login for this origin."""
+        return self.login is None
+
+    @property
+    def login_hint(self) -> str | None:
+        """What to do about a refused login, if more is known than the answer says."""
+        if self.login is None:
+            return "there is no login for this registry: save one with `ocipush image login REGISTRY`"
+        if self.login.identity_token and self._challenge and self._challenge.scheme == "basic":
+            return "the login is an identity token, but this registry requires a user name and a password"
+        return None
 
     def conceal(self, text: str) -> str:
-        """``text`` without the login and its tokens: a registry may say back what it was sent."""
+        """``text`` without the login and its tokens: a registry may echo what it was sent."""
         basic = (self._basic() or "").removeprefix("Basic ")
         return conceal(text, (self.login.password if self.login else "", basic, *self._spent))
 
@@ -165,41 +169,37 @@ class Authorizer:
     def _key(self, challenge: Challenge, scope: str) -> tuple[_Service, str]:
         asked = challenge.parameters.get("scope", "")
         if asked and not asked.startswith("repository:"):
-            scope = asked  # an odd scope is a registry's own word (ECR public: "aws")
+            scope = asked  # a registry can name a scope of its own (ECR public: "aws")
         return _Service(challenge.parameters.get("realm", ""), challenge.parameters.get("service")), scope
 
     async def _new_grant(self, service: _Service, scope: str, fetch: Fetch) -> Grant:
         answer = await self._ask(_Service(self._checked(service.realm), service.name), scope, fetch)
         if answer.status != 200:
-            error = error_for(answer.method, answer.url, answer.status, answer.body, headers=answer.headers)
-            if answer.method == "POST" and answer.status == 400:  # RFC 6749, 5.2: an invalid grant
-                error = AuthenticationError(
-                    error.message,
-                    hint="log in anew: the token service does not take this login, or no more",
-                    status=error.status,
-                    codes=error.codes,
-                    detail=error.detail,
-                    method=error.method,
-                    url=error.url,
-                )
-            raise self.explain(error)
+            if answer.request.method == "POST" and answer.status == 400:  # RFC 6749, 5.2: an invalid grant
+                hint = self.login_hint or "log in again: the token service does not accept this login"
+                raise error_for(answer, self, cls=AuthenticationError, hint=hint)
+            raise error_for(answer, self)
         grant = parse_grant(answer.body)
         if grant is None:
             raise UnexpectedResponseError(
-                f"the token service {redact(answer.url)} gave no token",
-                hint="is it one? Something between may be answering for it",
+                f"the token service {redact(answer.request.url)} gave no token",
+                hint="check the address: a proxy or a login page may be answering instead",
                 status=200,
-                method=answer.method,
-                url=redact(answer.url),
+                **answer.request.facts(),
             )
         if grant.refresh_token is not None:
             self._refresh = (service, grant.refresh_token)
         return grant
 
     async def _ask(self, service: _Service, scope: str, fetch: Fetch) -> Answer:
-        """Ask for a token with the login: by POST with a token for tokens (OAuth2), else by GET, which services know best.
+        """Ask for a token; twice, if the service answers 404, as one that is being replaced does."""
+        answer = await self._ask_once(service, scope, fetch)
+        return answer if answer.status != 404 else await self._ask_once(service, scope, fetch)
 
-        A refresh token that the service gave is dropped when it is refused. It is for that service alone.
+    async def _ask_once(self, service: _Service, scope: str, fetch: Fetch) -> Answer:
+        """Ask for a token: by POST (OAuth2) with an identity or refresh token, else by GET, which most services support.
+
+        A refresh token is sent only to the service that issued it, and dropped when it is refused.
         """
         identity = self.login.identity_token if self.login else None
         given = self._refresh[1] if self._refresh and self._refresh[0] == service else None
@@ -222,7 +222,7 @@ class Authorizer:
         return answer
 
     def _checked(self, realm: str) -> str:
-        """The token service that the registry names, if the login may go there: over TLS, or within this machine."""
+        """The token service that the registry names, if the login may be sent there: over TLS, or to this machine."""
         try:
             parts = split_url(realm)
         except ValueError:
@@ -230,7 +230,7 @@ class Authorizer:
         if parts is None or (parts.scheme == "http" and self._tls_verify and not is_loopback(parts.netloc)):
             raise UnsafeLocationError(
                 f"the registry names a token service that is not HTTPS: {redact(realm)!r}",
-                hint="--tls-verify=false (tls_verify=False) allows plain HTTP, where the network is trusted",
+                hint="in a trusted network only, --tls-verify=false (tls_verify=False) allows plain HTTP",
             )
         return urlunsplit(parts)
 
@@ -241,10 +241,11 @@ async def _get(service: _Service, scope: str, fetch: Fetch, headers: dict[str, s
         query.append(("service", service.name))
     joint = "&" if "?" in service.realm else "?"
     url = f"{service.realm}{joint}{urlencode(query)}" if query else service.realm
-    return await fetch("GET", url, headers, b"")
+    return await fetch(Request(method="GET", url=url, headers=headers))
 
 
 async def _post(service: _Service, scope: str, fetch: Fetch, **grant: str) -> Answer:
     fields = {**grant, "client_id": _CLIENT_ID, "service": service.name or "", "scope": scope}
     body = urlencode({name: value for name, value in fields.items() if value}).encode()
-    return await fetch("POST", service.realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    return await fetch(Request(method="POST", url=service.realm, headers=headers, body=body))

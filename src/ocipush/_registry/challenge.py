@@ -19,7 +19,7 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> list[Challenge]:
-    """Every challenge of a WWW-Authenticate header. What cannot be read ends the list."""
+    """All challenges of a WWW-Authenticate header, up to the first part that cannot be parsed."""
     challenges: list[Challenge] = []
     position = 0
     while scheme := _SCHEME.match(header, position):

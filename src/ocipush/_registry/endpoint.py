@@ -1,11 +1,9 @@
-"""A registry as one login sees it, shared by all pushes to it: its scheme, its challenge, what it can do and what it holds."""
+"""One registry and login, shared by all pushes to it: its scheme, its challenge, its capabilities, its known blobs."""
 
 from __future__ import annotations
 
-import copy
 import ipaddress
 import socket
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
@@ -13,63 +11,44 @@ import anyio
 from .._http.addresses import AddressPolicy
 from .._http.failures import is_refused_or_plain
 from .._oci.reference import DOCKER_HUB, is_loopback, split_port
-from ..errors import ConnectFailedError, RegistryError, TransportError
+from ..errors import ConnectFailedError, TransportError
 from .authorizer import Authorizer
 from .capabilities import Capabilities
+from .client import Route
 from .rate_gate import RateGate
+from .retry import Attempts
+from .single_flight import InFlight, SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from .._credentials.base import Login
     from .._events import BlobOutcome
-    from .retry import RetryPolicy
+    from .._http.request import Effort
+    from .retry import OnRetry, RetryPolicy
 
-    Ask = Callable[["Route"], Awaitable["T"]]
+    Ask = Callable[[Route], Awaitable["T"]]
 
 
 T = TypeVar("T")
-LARGE: Final = 1024 * 1024  # bytes from which sending a blob again costs more than a round trip
-
-
-@dataclass(slots=True)
-class Route:
-    """How a registry is reached: ``scheme://host[:port]``, what answers its challenge, and where it may point to.
-
-    ``proven`` is False while it is being found out: a refused connection is then no reason to wait and try again. The
-    push that found it out goes on with it.
-    """
-
-    base: str
-    authorizer: Authorizer
-    guard: AddressPolicy
-    proven: bool = True
-
-
-@dataclass(slots=True)
-class InFlight:
-    """A blob that some push is sending now."""
-
-    landed: anyio.Event = field(default_factory=anyio.Event)
-    outcome: BlobOutcome | None = None
-    failure: TransportError | RegistryError | None = None
+LARGE: Final = 1024 * 1024  # bytes; sending a larger blob again costs more than a round trip
 
 
 class Endpoint:
-    """Where a registry is reached, and what was learned of it, for the life of a ``Pusher``.
+    """A registry, and what was learned about it, for the life of a ``Pusher``.
 
     Args:
         registry: as in a reference.
         login: the login for it, or None to stay anonymous.
-        tls_verify: False allows plain HTTP to any host (rules.md, 3).
-        concurrency: how many small blobs are sent at once.
-        large_concurrency: how many blobs of 1 MiB and more are sent at once, beside the small ones.
-        allow_hosts: where else the registry may point to, whatever their addresses.
+        tls_verify: False allows plain HTTP to any host (docs/requests.md, "Plain HTTP").
+        concurrency: maximum number of small blobs sent at the same time.
+        large_concurrency: maximum number of blobs of 1 MiB and more, in addition to the small ones.
+        allow_hosts: other hosts that the registry may point to, whatever their addresses.
 
     Attributes:
-        pace: how fast it takes requests.
-        learned: what it turned out to support.
-        holds: digests that each repository is known to hold.
+        gate: how fast the registry accepts requests.
+        capabilities: what the registry supports, as far as it is known.
+        known_blobs: digests that each repository is known to hold.
     """
 
     def __init__(
@@ -87,11 +66,11 @@ class Endpoint:
         self._login = login
         self._tls_verify = tls_verify
         self._allow_hosts = allow_hosts
-        self._lock = anyio.Lock()
         self._route: Route | None = None
-        self._flights: dict[tuple[str, str], InFlight] = {}
-        self.pace = RateGate(concurrency, large_concurrency)
-        self.learned = Capabilities()
+        self._contact: InFlight[None] | None = None
+        self._uploads = SingleFlight["BlobOutcome"]()
+        self.gate = RateGate(concurrency, large_concurrency)
+        self.capabilities = Capabilities()
         self.known_blobs: dict[str, set[str]] = {}
 
     @property
@@ -99,112 +78,96 @@ class Endpoint:
         """Whether a GET of a manifest counts as a pull (Docker Hub's rate limit does)."""
         return self._registry == DOCKER_HUB
 
-    def gate(self, size: int) -> anyio.CapacityLimiter:
+    def turn(self, size: int) -> anyio.CapacityLimiter:
         """Where a blob of ``size`` bytes waits for its turn."""
-        return self.pace.large if size >= LARGE else self.pace.small
+        return self.gate.large if size >= LARGE else self.gate.small
 
     def mount_source(self, repository: str, digest: str) -> str | None:
-        """Another repository that holds ``digest``, and that it may be mounted from."""
+        """Another repository from which the blob ``digest`` can be mounted, or None."""
         for name, held in self.known_blobs.items():
-            if name != repository and digest in held and (repository, name) not in self.learned.refused_mounts:
+            if name != repository and digest in held and (repository, name) not in self.capabilities.refused_mounts:
                 return name
         return None
 
     async def single_flight(
         self, repository: str, digest: str, send: Callable[[], Awaitable[BlobOutcome]]
     ) -> BlobOutcome:
-        """Send a blob, or wait for the push that is sending it now.
+        """Send a blob, or wait for the push that is sending it now."""
+        outcome, joined = await self._uploads.run((repository, digest), send)
+        if joined:
+            return "joined"
+        self.known_blobs.setdefault(repository, set()).add(digest)
+        return outcome
 
-        When that push is cancelled, or its own source fails, one that waits takes over; when the registry fails it,
-        all that wait fail.
+    async def ask(self, question: Ask[T], *, retry: RetryPolicy, warn: Callable[[str], None], on_retry: OnRetry) -> T:
+        """Send the first request of a push, and find out which scheme the registry speaks if that is not known.
+
+        ``question`` is called with a route over TLS. If the connection is refused, or the server does not speak TLS, it is
+        called again with a route over plain HTTP, if that is allowed; never after a certificate error, a timeout or a
+        reset (docs/requests.md, "Plain HTTP"). Other pushes wait until the scheme is known. If the registry cannot be
+        reached, they fail with the same error.
         """
-        key = (repository, digest)
-        while (flight := self._flights.get(key)) is not None:
-            await flight.landed.wait()
-            if flight.failure is not None:
-                raise copy.copy(flight.failure)
-            if flight.outcome is not None:
-                return "joined"
-        flight = self._flights[key] = InFlight()
+        while self._route is None and self._contact is not None:
+            await self._contact.wait()
+        if self._route is not None:
+            return await question(self._route)
+        contact = self._contact = InFlight()
         try:
-            flight.outcome = await send()
-            self.known_blobs.setdefault(repository, set()).add(digest)
-        except (TransportError, RegistryError) as exc:
-            flight.failure = exc
+            return await self._make_contact(question, Attempts(retry, self._host, on_retry), warn)
+        except TransportError as exc:
+            contact.failure = None if self._is_known() else exc
             raise
         finally:
-            del self._flights[key]
-            flight.landed.set()
-        return flight.outcome
+            self._contact = None
+            contact.landed.set()
 
-    async def ask(
-        self,
-        question: Ask[T],
-        *,
-        retry: RetryPolicy,
-        warn: Callable[[str], None],
-        on_retry: Callable[[str, str, int, float], None],
-    ) -> T:
-        """Ask a question that any push starts with; the first one finds out which scheme the registry speaks.
-
-        It is asked over TLS, and again over plain HTTP where that is allowed and the connection is refused or what
-        answers is not TLS. Never after a certificate error, a time-out or a reset.
-        """
-        if self._route is None:
-            async with self._lock:
-                attempt, started = 0, anyio.current_time()
-                while self._route is None:
-                    attempt += 1
-                    try:
-                        return await self._find_out(question, warn)
-                    except ConnectFailedError as exc:
-                        delay = retry.delay(attempt)
-                        if delay is None or not exc.refused:
-                            exc.attempts, exc.seconds = attempt, anyio.current_time() - started
-                            raise
-                        on_retry(self._host, exc.message, attempt + 1, delay)
-                        await anyio.sleep(delay)
-        return await question(self._route)
-
-    async def _find_out(self, question: Ask[T], warn: Callable[[str], None]) -> T:
+    async def _make_contact(self, question: Ask[T], attempts: Attempts, warn: Callable[[str], None]) -> T:
         authorizer = Authorizer(self._login, tls_verify=self._tls_verify)
-        secure = self._new_route("https", authorizer)
-        try:
-            answer = await question(secure)
-        except RegistryError:
-            self._settle(secure)  # it answered, so TLS works: never plain HTTP from now on
-            raise
-        except ConnectFailedError as exc:
-            if not is_refused_or_plain(exc) or not await self._may_be_plain():
-                raise
-            plain = self._new_route("http", authorizer)
+        while True:
             try:
-                answer = await question(plain)
-            except RegistryError:
-                self._settle_for_plain_http(plain, warn)
-                raise
-            self._settle_for_plain_http(plain, warn)
-        else:
-            self._settle(secure)
-        return answer
+                return await self._try_schemes(question, authorizer, attempts.effort, warn)
+            except ConnectFailedError as exc:
+                delay = attempts.delay() if exc.refused and not self._is_known() else None
+                if delay is None:
+                    raise
+                reason = exc.message
+            await attempts.wait(reason, delay)
 
-    def _new_route(self, scheme: str, authorizer: Authorizer) -> Route:
+    async def _try_schemes(
+        self, question: Ask[T], authorizer: Authorizer, effort: Effort, warn: Callable[[str], None]
+    ) -> T:
+        try:
+            return await question(self._new_route("https", authorizer, effort, self._settle))
+        except ConnectFailedError as exc:
+            # Once TLS has worked, plain HTTP is never spoken.
+            if self._is_known() or not is_refused_or_plain(exc) or not await self._may_be_plain():
+                raise
+
+        def settle(plain: Route) -> None:
+            self._settle(plain)
+            warn(f"{self._host} does not speak TLS: using plain HTTP")
+            if self._login is not None:
+                warn(f"the login for {self._host} is sent over plain HTTP, readable to the network")
+
+        return await question(self._new_route("http", authorizer, effort, settle))
+
+    def _new_route(
+        self, scheme: str, authorizer: Authorizer, effort: Effort, on_proof: Callable[[Route], None]
+    ) -> Route:
         base = f"{scheme}://{self._host}"
-        guard = AddressPolicy(base, allow_hosts=self._allow_hosts, plain_http=not self._tls_verify)
-        return Route(base, authorizer, guard, proven=False)
+        policy = AddressPolicy(base, allow_hosts=self._allow_hosts, plain_http=not self._tls_verify)
+        return Route(base, authorizer, policy, effort, on_proof)
+
+    def _is_known(self) -> bool:
+        return self._route is not None
 
     def _settle(self, route: Route) -> None:
-        route.proven = True
         self._route = route
-
-    def _settle_for_plain_http(self, plain: Route, warn: Callable[[str], None]) -> None:
-        self._settle(plain)
-        warn(f"{self._host} does not speak TLS: using plain HTTP")
-        if self._login is not None:
-            warn(f"the login for {self._host} goes over plain HTTP, readable to the network")
+        if self._contact is not None:
+            self._contact.landed.set()
 
     async def _may_be_plain(self) -> bool:
-        """Whether plain HTTP was asked for, or every address the name resolves to is this machine's."""
+        """Whether plain HTTP is allowed: by option, or because all addresses of the name are loopback."""
         if not self._tls_verify:
             return True
         if not is_loopback(self._registry):

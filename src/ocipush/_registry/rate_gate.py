@@ -1,4 +1,4 @@
-"""How fast one registry takes requests: a pause that every worker keeps, and how much is sent at once."""
+"""How fast one registry accepts requests: pauses for all workers, and how much is sent at the same time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-NEAR: Final = 0.005  # seconds until the first answer of a registry that has no latency to hide
-NEAR_SMALL: Final = 12  # small blobs at once that keep such a one, and us, busy; each more costs a connection
-SLOW: Final = 0.025  # seconds until an answer that tells that it has
+NEAR: Final = 0.005  # seconds; a registry whose first answer comes sooner has no latency to hide
+NEAR_SMALL: Final = 12  # small blobs at a time that keep such a registry busy; each more costs a connection
+SLOW: Final = 0.025  # seconds; a later answer shows that there is latency to hide
 
 
 class RateGate:
-    """Shared by all pushes to a registry. A rate limit pauses them all and halves what is sent at once; success restores it.
+    """Shared by all pushes to a registry. A rate limit pauses them all and halves the concurrency; success restores it.
 
     Attributes:
-        small, large: where a blob waits for its turn. A few large ones fill the line, many small ones hide its latency,
-            as many as there is latency to hide.
+        small, large: where a blob waits for its turn. A few large blobs fill the line. Many small ones hide its latency,
+            so their number grows with it.
     """
 
     def __init__(self, small: int, large: int) -> None:
@@ -28,7 +28,7 @@ class RateGate:
         self._answered = False
         self.small = anyio.CapacityLimiter(small)
         self.large = anyio.CapacityLimiter(large)
-        # Blobs under way keep their places at the gates above, and would all ask again after a pause.
+        # Blobs under way keep their places above, and would all send requests at once after a pause.
         self._turns = anyio.CapacityLimiter(small + large)
         self._most = {self.small: small, self.large: large, self._turns: small + large}
         self._until = 0.0
@@ -36,7 +36,7 @@ class RateGate:
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None]:
-        """Wait until a request may be made, and make it in this block."""
+        """Wait until a request may be sent; send it in this block."""
         if self._turns.total_tokens == self._most[self._turns]:
             await self.wait()
             yield
@@ -51,18 +51,18 @@ class RateGate:
             await anyio.sleep(left)
 
     def limited(self, seconds: float) -> None:
-        """The registry wants fewer requests, and none for ``seconds``."""
+        """The registry limits requests: send none for ``seconds``, and fewer after that."""
         now = anyio.current_time()
-        if now >= self._until:  # one storm of refusals halves once
+        if now >= self._until:  # many refusals at once halve it once
             for gate in self._most:
                 gate.total_tokens = max(1, int(gate.total_tokens) // 2)
         self._until = max(self._until, now + seconds)
         self._served = 0
 
     def served(self, latency: float | None = None) -> None:
-        """A request was answered as it should be, ``latency`` seconds after it was sent at once.
+        """A request was answered, ``latency`` seconds after it was sent, if that is known.
 
-        As many answers as there are requests at once allow one more after a rate limit.
+        After a rate limit, the concurrency grows by one for as many answers as it is now.
         """
         if latency is not None:
             self._measure(latency)

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from .._oci.json import read_json_object, validate
 
 _DEFAULT_LIFETIME: Final = 60.0  # token specification: what a missing expires_in means
 _LONGEST_LIFETIME: Final = 86_400.0
 MAX_GRANT: Final = 64 * 1024  # bytes of a token service's answer
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What a token service gave: a token, how many seconds it is good for, and a login for further ones, or None."""
+def _is_visible(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable() and value.strip() != ""
 
-    token: str = field(repr=False)
-    lifetime: float = _DEFAULT_LIFETIME
-    refresh_token: str | None = field(default=None, repr=False)
+
+def _check_visible(token: str) -> str:
+    if not _is_visible(token):
+        raise ValueError("not printable ASCII")
+    return token
+
+
+def _visible_or_none(value: object) -> object:
+    return value if _is_visible(value) else None
+
+
+def _lifetime(value: Any) -> float:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return float(min(value, _LONGEST_LIFETIME)) if known else _DEFAULT_LIFETIME
+
+
+class Grant(BaseModel):
+    """What a token service granted (distribution, "Token Authentication").
+
+    Attributes:
+        lifetime: seconds for which the token is valid.
+        refresh_token: a login for further tokens, or None.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    token: Annotated[str, AfterValidator(_check_visible)] = Field(repr=False)
+    lifetime: Annotated[float, BeforeValidator(_lifetime)] = Field(default=_DEFAULT_LIFETIME, alias="expires_in")
+    refresh_token: Annotated[str | None, BeforeValidator(_visible_or_none)] = Field(default=None, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_token(cls, answer: dict[str, Any]) -> dict[str, Any]:
+        """OAuth2 calls the token ``access_token``. A service that sends both means the same by them."""
+        return {**answer, "token": answer.get("access_token") or answer.get("token")}
 
 
 def parse_grant(body: bytes) -> Grant | None:
-    """Read the answer of a token service (distribution, "Token Authentication"); None when it holds no usable token."""
+    """Read the answer of a token service; None if it holds no usable token."""
     if len(body) > MAX_GRANT:
         return None
     try:
-        reply: Any = json.loads(body)
-        token, refresh = reply.get("access_token") or reply.get("token"), reply.get("refresh_token")
-        lifetime = reply.get("expires_in")
-    except (ValueError, AttributeError, RecursionError):
+        return validate(Grant, read_json_object(body))
+    except ValueError:
         return None
-    if not _is_visible(token):
-        return None
-    known = isinstance(lifetime, int | float) and not isinstance(lifetime, bool) and lifetime > 0
-    return Grant(
-        token,
-        float(min(lifetime, _LONGEST_LIFETIME)) if known else _DEFAULT_LIFETIME,
-        refresh if _is_visible(refresh) else None,
-    )
-
-
-def _is_visible(value: object) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isprintable() and value.strip() != ""

@@ -1,45 +1,72 @@
-"""`python -m ocipush.testing`: a development registry on a port. May import: ocipush.testing, anyio."""
+"""`python -m ocipush.testing`: a development registry on a port."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import ssl
 import sys
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 
 from ocipush.testing import DIALECTS, BasicAuth, BearerAuth, Registry
+from ocipush.testing._registry import in_url
+from ocipush.testing._storage import prepare_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def parse(argv: Sequence[str] | None = None) -> Registry:
-    """Read the command line; SystemExit when it is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m ocipush.testing", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=5000, help="0: any free one; the address is printed")
+class CannotListenError(Exception):
+    """The registry cannot listen on its address."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line; the usage is in `--help`."""
+        self.exit(2, f"error: {message}\n")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m ocipush.testing", description="Run a development registry.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=5000, help="port to listen on, 0 for any (default: %(default)s)")
     parser.add_argument("--storage", metavar="DIR", help="directory to keep images in (default: memory)")
-    parser.add_argument("--dialect", choices=DIALECTS, default="spec", help="the registry to behave like")
-    parser.add_argument("--repository", action="append", default=[], help="one that exists (where no push makes one)")
-    parser.add_argument("--auth", choices=["basic", "bearer"], default="basic", help="how --user has to log in")
-    parser.add_argument("--user")
-    parser.add_argument("--password")
-    parser.add_argument("--tls-cert", metavar="FILE", help="PEM file of the certificate chain; makes it speak TLS")
-    parser.add_argument("--tls-key", metavar="FILE", help="PEM file of its private key")
+    parser.add_argument("--dialect", choices=DIALECTS, default="spec", help="registry to behave like")
+    parser.add_argument(
+        "--repository", action="append", default=[], help="create a repository, for dialects where a push does not"
+    )
+    parser.add_argument("--auth", choices=["basic", "bearer"], default="basic", help="how clients log in as --user")
+    parser.add_argument("--user", help="user name that clients must log in with")
+    parser.add_argument("--password", help="password of --user")
+    parser.add_argument("--tls-cert", metavar="FILE", help="PEM file of the certificate chain; turns TLS on")
+    parser.add_argument("--tls-key", metavar="FILE", help="PEM file of the private key")
+    return parser
+
+
+def parse(argv: Sequence[str] | None = None) -> Registry:
+    """Parse the command line; SystemExit if it is wrong."""
+    parser = _parser()
     options = parser.parse_args(argv)
     if (options.user is None) != (options.password is None):
-        parser.error("--user and --password go together")
+        parser.error("--user and --password must be given together")
     if (options.tls_cert is None) != (options.tls_key is None):
-        parser.error("--tls-cert and --tls-key go together")
+        parser.error("--tls-cert and --tls-key must be given together")
     context = None
     if options.tls_cert is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             context.load_cert_chain(options.tls_cert, options.tls_key)
         except OSError as exc:  # ssl.SSLError is one
-            parser.error(f"{options.tls_cert} and {options.tls_key} cannot be used: {exc}")
+            parser.error(f"cannot use --tls-cert {options.tls_cert} with --tls-key {options.tls_key}: {_reason(exc)}")
+    if options.storage is not None:
+        try:
+            prepare_blocking(Path(options.storage))
+        except OSError as exc:
+            parser.error(f"cannot use --storage {options.storage}: {_reason(exc)}")
     auth = None
     if options.user is not None:
         auth = {"basic": BasicAuth, "bearer": BearerAuth}[options.auth]({options.user: options.password})
@@ -54,9 +81,32 @@ def parse(argv: Sequence[str] | None = None) -> Registry:
     )
 
 
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port number between 0 and 65535")
+    return int(text)
+
+
+def _reason(exc: OSError) -> str:
+    if isinstance(exc, FileExistsError):
+        return "not a directory"
+    text = exc.strerror or str(exc)
+    return text[:1].lower() + text[1:]
+
+
+def _hint(exc: OSError) -> str:
+    return " (hint: choose another --port, or 0 for any free one)" if exc.errno == errno.EADDRINUSE else ""
+
+
 async def serve(registry: Registry) -> None:
-    """Print the address, and answer until cancelled."""
-    async with registry:
+    """Print the address, and serve until cancelled."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(registry)
+        except OSError as exc:
+            raise CannotListenError(
+                f"cannot listen on {in_url(*registry._address)}: {_reason(exc)}{_hint(exc)}"
+            ) from exc
         sys.stdout.write(f"{registry.host}\n")
         sys.stdout.flush()
         await anyio.sleep_forever()
@@ -66,6 +116,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve until interrupted."""
     try:
         anyio.run(serve, parse(argv))
+    except CannotListenError as exc:
+        sys.exit(f"error: {exc}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -1,8 +1,8 @@
-"""What registries do differently, as data. May import: the standard library alone.
+"""How registries differ, as data.
 
-Read from the source of distribution, zot, Quay, Harbor and go-containerregistry, probed on distribution 3, or reported by
-users of the hosted ones (the issue is named where that is all there is). What nobody has reported of a registry is as the
-specification says, which need not be so; comments say where a status or a word is a guess.
+The sources are the code of distribution, zot, Quay, Harbor and go-containerregistry, probes of distribution 2.8 and 3, and
+reports of users of hosted registries (a comment names the issue where it is the only source). Behaviour that nobody has
+reported follows the specification, which may be wrong; comments mark statuses and texts that are guesses.
 """
 
 from __future__ import annotations
@@ -13,129 +13,131 @@ from typing import Final, Literal
 MIB: Final = 1024 * 1024
 
 ContentRange = Literal["checked", "with length", "assumed", "ignored"]
-"""How Content-Range is read: always; only beside a Content-Length; as 0-… where it is missing from a body; never."""
+"""When Content-Range is checked: always; only together with Content-Length; always, and a missing one means 0-…; never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """How a registry behaves: each field is one behaviour, and each default is what the specification asks for.
 
-    Forms of Range may name ``{last}`` and ``{count}`` (of all bytes that arrived), ``{chunk_last}`` (of the latest body) and
-    ``{first_last}`` (of the first one).
+    The templates of Range may contain ``{last}`` and ``{count}`` (of all bytes received), ``{chunk_last}`` (of the latest
+    body) and ``{first_last}`` (of the first body).
     """
 
-    # Where an upload session is
+    # Locations of upload sessions
     session_path: str = "/v2/{name}/blobs/uploads/"
-    """The path of a session, without its id."""
+    """The path of a session, without its ID."""
     absolute_location: bool = False
-    """Location names scheme and host."""
+    """Location includes the scheme and host."""
     location_query: str = ""
-    """A query in Location; a request that does not bring it back byte for byte is a complaint."""
+    """A query in Location; a request that does not return it byte for byte is a violation."""
     state: Literal["none", "guards", "refuses", "cancels"] = "none"
-    """A ``_state`` in Location, which must be that of the latest Location. With a stale one, all requests but GET are answered
-    416; or all requests, GET included, 404 BLOB_UPLOAD_INVALID; or likewise, and the session is gone."""
+    """Location has a ``_state``, and requests must use the latest one. With an older one, ``guards`` responds 416 to every
+    request except GET, ``refuses`` 404 BLOB_UPLOAD_INVALID to every request, and ``cancels`` ends the session as well."""
 
-    # How it tells what has arrived
+    # Ranges of upload sessions
     posted_range: str = "0-0"
-    """Range of a session just opened; ``0-0`` means empty, and one byte."""
+    """Range of a new session; ``0-0`` means both no byte and one byte."""
     patched_range: str = "0-{last}"
     """Range after a PATCH."""
     streamed_range: str = ""
-    """Range after a PATCH without both Content-Length and Content-Range; empty: as after any other."""
+    """Range after a PATCH that lacks Content-Length or Content-Range; empty: same as after any other PATCH."""
     asked_range: str = "0-{last}"
-    """Range of the answer to GET."""
+    """Range of the response to GET."""
     asked_status: int = 204
-    """The status of GET; another one is a refusal."""
+    """The status of GET; anything but 204 is an error."""
     asked_location: bool = True
-    """The answer to GET has a Location."""
+    """The response to GET has a Location."""
     refused_range: str = "0-{last}"
-    """Range of a 416; empty: a 416 has neither Range nor Location."""
+    """Range of a 416; empty: a 416 has no Range and no Location."""
 
-    # How it takes bodies
+    # Request bodies
     cut: Literal["kept", "dropped", "acknowledged"] = "kept"
-    """After a body that broke off: its bytes are kept; the session is gone; only bodies that were answered are kept."""
+    """What happens when a body breaks off: its bytes are kept; the session ends; only earlier, complete bodies are kept."""
     mismatch_ends: bool = True
-    """A digest that is not the content's ends the session; else its bytes stay there."""
+    """A wrong digest ends the session; if false, the session and its bytes remain."""
     deleted_status: int = 204
-    """The status of DELETE; another one is a refusal."""
+    """The status of DELETE of a session; anything but 204 is an error."""
     patch_status: int = 202
-    """The status of a PATCH that went well."""
+    """The status of a successful PATCH."""
     chunks: Literal["taken", "refused", "garbled"] = "taken"
-    """PATCH is taken; answered 405; taken, but a blob that came in several bodies ends in 400 DIGEST_INVALID."""
+    """PATCH is accepted; gets 405; is accepted, but a blob sent in several bodies ends in 400 DIGEST_INVALID."""
     patch_content_range: ContentRange = "checked"
-    """How a PATCH's Content-Range is read."""
+    """When the Content-Range of a PATCH is checked."""
     put_content_range: ContentRange = "checked"
-    """How the closing PUT's Content-Range is read."""
+    """When the Content-Range of the closing PUT is checked."""
     overlap: Literal["refused", "skipped"] = "refused"
-    """What becomes of bytes that were sent before, by their Content-Range."""
+    """Bytes that the registry already has, according to Content-Range, are an error, or are skipped."""
     max_ranged_patch: int = 0
-    """Bytes that a PATCH with Content-Range may have (0: any number); more is answered 416 in GHCR's words."""
+    """Maximum size in bytes of a PATCH with Content-Range (0: no limit); a larger one gets GHCR's 416."""
     min_chunk: int = 0
-    """Bytes that every chunk but the last must have, announced as OCI-Chunk-Min-Length (0: any number)."""
+    """Minimum size in bytes of every chunk but the last, announced as OCI-Chunk-Min-Length (0: no minimum)."""
     put_body: bool = True
-    """The closing PUT may have a body; else it is answered 404 BLOB_UNKNOWN."""
+    """The closing PUT may have a body; if false, one with a body gets 404 BLOB_UNKNOWN."""
     empty_put: bool = True
-    """The closing PUT may be empty when chunks came before it; else it is answered 500."""
+    """The closing PUT may be empty after chunks; if false, an empty one gets 500."""
     size_of_last_body: bool = False
-    """A blob's size is taken from the closing PUT's Content-Length, unless that is 0; a wrong size is a complaint."""
+    """A blob is recorded with the Content-Length of its closing PUT, unless that is 0; a wrong size is a violation."""
     single_post: bool = True
-    """POST with ``digest`` takes the whole blob; else it opens a session, and the body is lost."""
+    """POST with ``digest`` uploads a whole blob; if false, it opens a session and ignores the body."""
     single_post_type: str = ""
-    """The Content-Type without which a single POST is answered 415."""
+    """The Content-Type that POST with ``digest`` requires; any other gets 415. Empty: any."""
     same_blob_at_once: bool = True
-    """Two sessions may close with the same digest at once; else the second is answered 400 BLOB_UPLOAD_INVALID."""
+    """Two sessions may be closed with the same digest at the same time; if false, the second gets 400 BLOB_UPLOAD_INVALID."""
 
     # Mounts
     self_mount: int = 201
-    """The answer to a mount from the repository itself: 201, 202 (a session, also for a blob that is there), or a refusal."""
+    """The status of a mount from the same repository: 201, 202 (a session, even if the blob exists), or an error."""
     cross_mount: int = 201
-    """The answer to a mount from another repository, likewise."""
+    """The status of a mount from another repository: likewise."""
     finds_blobs_anywhere: bool = False
-    """A mount takes the blob from wherever it is, whatever ``from`` says."""
+    """A mount finds the blob in any repository, whatever ``from`` says."""
     mount_without_from: bool = False
-    """A mount without ``from`` asks for a blob of the repository itself."""
+    """A mount without ``from`` is a mount from the same repository."""
     from_without_mount: int = 202
-    """The answer to ``from`` without ``mount``."""
+    """The status of a POST with ``from`` but without ``mount``."""
 
     # Manifests and repositories
     digest_header: bool = True
-    """Answers about manifests have a Docker-Content-Digest."""
+    """Responses about manifests have a Docker-Content-Digest."""
     referrers: bool = True
-    """The referrers API is there, and OCI-Subject is said; else it is answered 404 in plain text."""
+    """The registry has the referrers API and sends OCI-Subject; if false, the API is a plain-text 404."""
     tag_parameter: bool = False
-    """A manifest put by its digest is tagged with ``?tag=``, and OCI-Tag says so."""
+    """PUT of a manifest by digest sets the tags in ``?tag=``, and confirms them in OCI-Tag."""
     immutable_tags: bool = False
-    """A tag is put once; the same manifest again is refused like any other."""
+    """A tag can be set once; a second PUT is an error, even with the same manifest."""
     missing_status: int = 404
-    """The status of a manifest whose blobs are not there."""
+    """The status of the PUT of a manifest with missing blobs."""
     missing_detail: bool = True
-    """Its error names them, one each in ``detail``."""
+    """That error lists the missing blobs, each in a ``detail``."""
     html_ok: bool = False
-    """The answer to a manifest that was taken is ``OK``, and calls itself HTML."""
+    """The response to a successful PUT of a manifest is ``OK`` with the media type of HTML."""
     unknown_repository: Literal["made", "NAME_UNKNOWN", "DENIED"] = "made"
-    """What a push to a repository that does not exist does, or the code that it is refused with."""
+    """A push to a repository that does not exist creates it, or fails with this code."""
+    deletes: bool = True
+    """Manifests, tags and blobs can be deleted; if false, DELETE gets 405 UNSUPPORTED."""
 
     # Logins
     token_service: str = ""
-    """The ``service`` of a Bearer challenge, instead of that of ``BearerAuth``."""
+    """The ``service`` of a Bearer challenge; overrides that of ``BearerAuth``."""
     challenge_scope: str = ""
-    """The one scope that challenges name and tokens are issued for."""
+    """The only scope in challenges; a token for it allows everything."""
     token_fields: tuple[str, ...] = ("token", "access_token", "expires_in")
-    """What a token service's answer has."""
+    """The fields in a token service's response."""
     delete_scope: bool = False
-    """DELETE of a session needs a token with the action ``delete``."""
+    """DELETE requires a token with the action ``delete``."""
 
-    # Manners, and what stands in front
+    # Headers, and a proxy in front of the registry
     max_body: int = 0
-    """Bytes that a request may have (0: any number): more gets 413 with a web page at once, and the connection is closed."""
+    """Maximum body in bytes (0: no limit): a larger one gets 413 with a web page at once, and the connection is closed."""
     takes_streams: bool = True
-    """Bodies may come with Transfer-Encoding: chunked; else they are answered 400 CONTENT_LENGTH_INVALID."""
+    """Bodies may use Transfer-Encoding: chunked; if false, such a body gets 400 CONTENT_LENGTH_INVALID."""
     strict_accept: bool = False
-    """An Accept other than ``*/*`` is answered 406, but for manifests."""
+    """An Accept other than ``*/*`` gets 406, except for manifests."""
     cookie: str = ""
-    """The name of a cookie that every answer sets; a request that brings cookies is a complaint."""
+    """The name of a cookie that every response sets; a request that sends a cookie is a violation."""
     warning: str = ""
-    """The text of a Warning that every answer carries."""
+    """The text of a Warning header in every response."""
 
 
 _SPEC: Final = Dialect()
@@ -149,15 +151,16 @@ _DISTRIBUTION_3: Final = Dialect(
     single_post=False,
     missing_status=400,
     referrers=False,
+    deletes=False,  # unless its configuration enables it
     delete_scope=True,
 )
-# Once a byte of a broken body has arrived, the state in hand is stale, and there is no other: the blob has to start anew. It
-# means to cancel the session, but closes it first, which makes that fail (2.8.2 and 2.8.3).
+# After a byte of a body that broke off, the client's state is stale and it cannot get a newer one: the upload must be
+# restarted. The registry tries to cancel the session, but closes it first, so that cancelling fails (2.8.2 and 2.8.3).
 _DISTRIBUTION_2: Final = replace(_DISTRIBUTION_3, state="refuses", patch_content_range="ignored")
 
 DIALECTS: Final[dict[str, Dialect]] = {
     "spec": _SPEC,
-    # What the specification leaves to a registry, left out.
+    # Without everything that the specification leaves optional.
     "minimal": Dialect(
         single_post=False,
         self_mount=202,
@@ -165,6 +168,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
         digest_header=False,
         missing_detail=False,
         referrers=False,
+        deletes=False,
         refused_range="",
     ),
     "distribution-2.8": _DISTRIBUTION_2,
@@ -187,8 +191,8 @@ DIALECTS: Final[dict[str, Dialect]] = {
         refused_range="0-{count}",
         html_ok=True,
     ),
-    # Range: aws/containers-roadmap#2831; 201: openai/tart#273; empty PUT: openai/tart#159. That the minimum is announced,
-    # how a part over the limit is refused, and that a broken part is lost, are guesses.
+    # Range: aws/containers-roadmap#2831; 201: openai/tart#273; empty PUT: openai/tart#159. Guesses: the minimum is announced,
+    # the error for a part over the limit, and that a part that broke off is lost.
     "ecr": Dialect(
         cut="acknowledged",
         patch_status=201,
@@ -201,7 +205,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
         cross_mount=202,
         unknown_repository="NAME_UNKNOWN",
     ),
-    # Chunks: dotnet/sdk-container-builds#472; scope: oras-project/oras#456. How a mount fails is a guess.
+    # Chunks: dotnet/sdk-container-builds#472; scope: oras-project/oras#456. The status of a mount is a guess.
     "ecr-public": Dialect(chunks="garbled", challenge_scope="aws", self_mount=202, cross_mount=202),
     # Limit: oras-project/rust-oci-client#35; path: docker/build-push-action#251.
     "ghcr": Dialect(session_path="/v2/{name}/blobs/upload/", max_ranged_patch=4 * MIB),
@@ -209,29 +213,35 @@ DIALECTS: Final[dict[str, Dialect]] = {
     "gar": Dialect(
         session_path="/artifacts-uploads/namespaces/{name}/uploads/", chunks="refused", mount_without_from=True
     ),
-    # Streams: goharbor/harbor#23016; state: Azure/azure-sdk-for-python#29738. Its 413 for one body over about 20 MB
-    # (goharbor/harbor#23015) does not meet every client, and is left out.
+    # Streams: goharbor/harbor#23016; state: Azure/azure-sdk-for-python#29738. Its 413 for a body over about 20 MB
+    # (goharbor/harbor#23015) does not affect every client, and is left out.
     "acr": Dialect(
         location_query="_nouploadcache=false",
         state="cancels",
         takes_streams=False,
         token_fields=("access_token",),
     ),
-    # By its origin: neither its resumption nor its single POST is reported.
+    # Because it is built on distribution: nothing is reported about resuming or POST with digest.
     "docker-hub": _DISTRIBUTION_3,
-    "harbor": replace(_DISTRIBUTION_2, token_service="harbor-registry", cookie="sid", size_of_last_body=True),  # noqa: S106
+    "harbor": replace(
+        _DISTRIBUTION_2,
+        token_service="harbor-registry",  # noqa: S106
+        cookie="sid",
+        size_of_last_body=True,
+        deletes=True,
+    ),
     "artifactory": Dialect(strict_accept=True),
     "artifactory-patch-only": Dialect(strict_accept=True, put_body=False),  # docker/buildx#196
-    # At once: sonatype/nexus-public#967; that mounts fail is reported, the status is a guess.
+    # Same blob at once: sonatype/nexus-public#967; mounts are reported to fail, the status is a guess.
     "nexus": Dialect(same_blob_at_once=False, self_mount=405, cross_mount=405),
     "aliyun": Dialect(  # regclient/regclient#627
         patched_range="0-{chunk_last}", asked_range="0-{chunk_last}", unknown_repository="DENIED"
     ),
-    # Mount: estesp/manifest-tool#53; the rest is by its origin.
-    "gitlab": replace(_DISTRIBUTION_3, cross_mount=401),
-    # `crane registry serve`. That a blob is in all its repositories at once is left out.
+    # Mount: estesp/manifest-tool#53; the rest because it is built on distribution.
+    "gitlab": replace(_DISTRIBUTION_3, cross_mount=401, deletes=True),
+    # `crane registry serve`. There, a blob is in all repositories at once; this is left out.
     "ggcr": Dialect(refused_range="", asked_status=400, deleted_status=400, self_mount=202, cross_mount=202),
     "pulp": Dialect(patch_status=204, self_mount=202, cross_mount=202),  # pulp/pulp_container#2199
-    "body-limit": replace(_DISTRIBUTION_3, max_body=MIB),  # nginx as it comes
+    "body-limit": replace(_DISTRIBUTION_3, max_body=MIB),  # the default of nginx
 }
-"""Dialects by name; ``spec`` is a registry without oddities."""
+"""Dialects by name; ``spec`` does exactly what the specification says."""

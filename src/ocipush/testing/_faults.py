@@ -1,4 +1,4 @@
-"""Faults as data: which request is hit, and what befalls it; the schedule that finds the request. May import: nothing."""
+"""Faults as data: which request a fault hits, and what happens to it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Side = Literal["request", "answer"]
-"""The body of a request, or an answer with its head."""
+"""The body of a request, or its response, headers included."""
 Ending = Literal["reset", "close", "half-close"]
-"""By RST; by close, which may become an RST where something is unread; by FIN, while what still comes is read."""
+"""Send a RST; close, which sends a RST too if there are unread bytes; send a FIN, and read on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What befalls the `nth` request that matches `on`, and the `times - 1` that match after it.
+    """What happens to the `nth` request that matches `on`, and to the next `times - 1` that match.
 
     Attributes:
-        on: a pattern such as ``"PUT /v2/*/blobs/uploads/*"``, as those of ``Registry(allowed=)``.
-        nth: counted from 1, over the life of the registry.
-        times: how many requests in a row.
+        on: a pattern such as ``"PUT /v2/*/blobs/uploads/*"``, like those of ``Registry(allowed=)``.
+        nth: which of the matching requests is hit first, counted from 1 over the life of the registry.
+        times: how many matching requests in a row are hit.
     """
 
     on: str = "*"
@@ -40,10 +40,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByteFault(Fault):
-    """A fault at a byte: once `after` bytes of the request's body, or of the answer, have passed.
+    """A fault at a byte: it fires after `after` bytes of the request's body, or of the response.
 
-    What never has that many bytes is not hit. With 0, a request is hit before it is looked at, and an answer when the
-    request is carried out.
+    It does not fire if there are fewer bytes. With ``after=0``, a fault of the request fires before the registry looks
+    at the request, and one of the response after the registry has processed it.
     """
 
     of: Side = "request"
@@ -52,28 +52,28 @@ class ByteFault(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut(ByteFault):
-    """The connection ends. ``Cut(…, of="answer")`` is the lost commit: carried out, and never answered."""
+    """The connection ends. ``Cut(…, of="answer")`` is a lost commit: processed, but the response never arrives."""
 
     how: Ending = "reset"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stall(ByteFault):
-    """Nothing is read, or sent, for so many seconds; for ever by default."""
+    """Nothing is read, or sent, for so many seconds; by default, for ever."""
 
     seconds: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drip(ByteFault):
-    """From there on, so many bytes a second."""
+    """From this byte on, `rate` bytes per second."""
 
     rate: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyAnswer(ByteFault):
-    """The answer comes while the client is still writing, and then the connection ends."""
+    """The response arrives while the client is still sending, and then the connection ends."""
 
     of: Side = field(default="request", init=False)
     status: int = 413
@@ -84,7 +84,7 @@ class EarlyAnswer(ByteFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart(ByteFault):
-    """The registry dies, with every connection, and comes back after `down` seconds, without its upload sessions if told so."""
+    """Every connection ends; after `down` seconds the registry listens again, with its open upload sessions or without them."""
 
     down: float = 0.0
     keep_sessions: bool = True
@@ -92,7 +92,7 @@ class Restart(ByteFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse(Fault):
-    """A status instead of what the registry would do. The request's body is read all the same."""
+    """The registry responds with `status` instead of processing the request. The request's body is still read."""
 
     status: int = 503
     body: bytes = b""
@@ -101,12 +101,12 @@ class Refuse(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit(Fault):
-    """Too many requests, said in one of four ways.
+    """Too many requests, in one of four notations.
 
     Attributes:
-        wait: seconds until the client may come back.
-        notation: a Retry-After header of seconds (whole ones), or a date (likewise); GHCR's milliseconds in the body;
-            or GitHub's 403, whose text alone says what it is, and no time.
+        wait: seconds until the client may try again.
+        notation: a Retry-After header with whole seconds, or with a date; GHCR's milliseconds in the body; or
+            GitHub's 403, which only its text identifies, and which names no time.
     """
 
     wait: float = 1.0
@@ -115,7 +115,7 @@ class RateLimit(Fault):
     _TEXT: ClassVar[str] = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 
     def refusal(self) -> Refuse:
-        """Return what it comes to."""
+        """Return the equivalent `Refuse` fault."""
         whole = math.ceil(self.wait)
         if self.notation == "forbidden":
             return _refuse(403, "DENIED", self._TEXT)
@@ -128,12 +128,12 @@ class RateLimit(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpireTokens(Fault):
-    """Every token issued so far is void, before the request is looked at."""
+    """All tokens issued so far become invalid before the registry looks at the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicate(Fault):
-    """The request is carried out twice, as by a proxy that sends it again; the answer is the second one's."""
+    """The request is processed twice, as if a proxy had repeated it; the client gets the second response."""
 
 
 F = TypeVar("F", bound=Fault)
@@ -145,32 +145,32 @@ def _refuse(status: int, code: str, message: str, **headers: str) -> Refuse:
 
 
 class Schedule:
-    """The faults still to come; `fired` are those that came, in their order."""
+    """The faults that have not fired yet; `fired` lists those that have, in order."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self._faults = [(fault, [0]) for fault in faults]
         self.fired: list[Fault] = []
 
-    def meet(self, line: str) -> Trouble:
-        """Return what befalls the request whose method and path are `line`, and count it."""
+    def faults_for(self, line: str) -> RequestFaults:
+        """Count the request whose method and path are `line`, and return its faults."""
         due: list[Fault] = []
         for fault, seen in self._faults:
             if fnmatchcase(line, fault.on):
                 seen[0] += 1
                 if fault.nth <= seen[0] < fault.nth + fault.times:
                     due.append(fault)
-        return Trouble(due, self.fired)
+        return RequestFaults(due, self.fired)
 
 
-class Trouble:
-    """What befalls one request and its answer."""
+class RequestFaults:
+    """The faults of one request and its response."""
 
     def __init__(self, due: list[Fault], fired: list[Fault]) -> None:
         self._due = due
         self._fired = fired
 
     def take(self, kind: type[F]) -> F | None:
-        """Return the fault of this kind that fires now, if there is one."""
+        """Fire the fault of this kind, and return it; None if there is none."""
         for fault in self._due:
             if isinstance(fault, kind):
                 self._due.remove(fault)
@@ -179,7 +179,7 @@ class Trouble:
         return None
 
     def take_at(self, side: Side, position: int) -> ByteFault | None:
-        """Return the fault that fires once `position` bytes have passed, if there is one."""
+        """Fire the fault that is due after `position` bytes, and return it; None if there is none."""
         due = [fault for fault in self._at(side) if fault.after <= position]
         if not due:
             return None
@@ -189,7 +189,7 @@ class Trouble:
         return first
 
     def room(self, side: Side, position: int) -> int | None:
-        """Return how many bytes may pass until the next fault, None where none is left."""
+        """Return how many bytes may pass until the next fault; None if there is none."""
         return min((fault.after - position for fault in self._at(side)), default=None)
 
     def _at(self, side: Side) -> list[ByteFault]:

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server that streams request bodies. May import: _faults, _line, anyio, h11."""
+"""A small HTTP/1.1 server that streams request bodies."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import anyio
 import h11
 
-from ocipush.testing._line import CHUNK
+from ocipush.testing._connection import CHUNK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ocipush.testing._faults import Trouble
-    from ocipush.testing._line import Line
+    from ocipush.testing._connection import Connection
+    from ocipush.testing._faults import RequestFaults
 
 
 class BodyTooLargeError(ValueError):
-    """A request body is larger than the route takes."""
+    """A request body is larger than the limit."""
 
 
 @dataclass(slots=True)
 class Response:
-    """An answer; a `Path` as body is streamed from disk."""
+    """A response; a `Path` as body is streamed from disk."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict[str, str])
@@ -36,38 +36,38 @@ class Response:
 class Request:
     """A request whose body is read as it arrives."""
 
-    def __init__(self, head: h11.Request, channel: Channel) -> None:
+    def __init__(self, head: h11.Request, connection: HTTPConnection) -> None:
         self.target: str = head.target.decode("ascii")
         target = urlsplit(self.target)
         self.method: str = head.method.decode("ascii")
         self.path: str = unquote(target.path)
         query = parse_qs(target.query, keep_blank_values=True)
         self.query: dict[str, str] = {name: values[-1] for name, values in query.items()}
-        self.scopes: list[str] = query.get("scope", [])  # the one parameter that may come several times
+        self.scopes: list[str] = query.get("scope", [])  # the only parameter that may occur several times
         self.headers: dict[str, str] = {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers}
         self.body_size: int = 0
-        self.complaints: list[str] = []  # what a strict registry has to say of it
-        self.trouble: Trouble
-        self._channel = channel
+        self.violations: list[str] = []  # why a strict registry reports it
+        self.faults: RequestFaults
+        self._connection = connection
         self._kept: list[bytes] | None = None
-        self._again: list[bytes] | None = None
+        self._replay: list[bytes] | None = None
 
     async def begin(self) -> None:
-        """Let fire the faults that hit a request before its first byte."""
-        await self._channel.begin()
+        """Fire the faults that hit the request before the first byte of its body."""
+        await self._connection.begin()
 
     @property
     def length(self) -> int | None:
-        """Bytes of the body; None when its end is not told beforehand."""
+        """Bytes of the body; None when the request does not say."""
         if "transfer-encoding" in self.headers:
             return None
         return int(self.headers.get("content-length", "0"))
 
     async def receive(self) -> bytes:
         """Return the next piece of the body, empty at its end."""
-        if self._again is not None:
-            return self._again.pop(0) if self._again else b""
-        piece = await self._channel.receive()
+        if self._replay is not None:
+            return self._replay.pop(0) if self._replay else b""
+        piece = await self._connection.receive()
         self.body_size += len(piece)
         if self._kept is not None:
             self._kept.append(piece)
@@ -78,8 +78,8 @@ class Request:
         self._kept = []
 
     def rewind(self) -> None:
-        """Have what was kept be received once more."""
-        self._again, self._kept = self._kept, None
+        """Make `receive` return again what was kept."""
+        self._replay, self._kept = self._kept, None
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body, at most `limit` bytes."""
@@ -94,32 +94,37 @@ class Request:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Channel:
-    """One connection: h11 over a line; `meet` says what befalls the request with this method and path."""
+class HTTPConnection:
+    """HTTP/1.1 on one connection.
 
-    def __init__(self, line: Line, meet: Callable[[str], Trouble]) -> None:
-        self._line = line
-        self._meet = meet
+    Args:
+        connection: the bytes.
+        faults_for: returns the faults of the request with this method and path.
+    """
+
+    def __init__(self, connection: Connection, faults_for: Callable[[str], RequestFaults]) -> None:
+        self._connection = connection
+        self._faults_for = faults_for
         self._http = h11.Connection(h11.SERVER)
 
     async def serve(self, handler: Handler) -> None:
-        """Answer requests until either side closes."""
-        async with aclosing(self._line):
+        """Answer requests until either side closes the connection."""
+        async with aclosing(self._connection):
             try:
                 while await self._serve_one(handler):
                     self._http.start_next_cycle()
             except h11.RemoteProtocolError:
-                await self._refuse()
+                await self._bad_request()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
                 return
 
     async def begin(self) -> None:
-        """Let fire the faults that hit the current request before its first byte."""
-        await self._line.reach("request")
+        """Fire the faults that hit the current request before the first byte of its body."""
+        await self._connection.fire("request")
 
     async def receive(self) -> bytes:
         """Return the next piece of the current request's body, empty at its end."""
-        return await self._line.receive_body(self._next_piece)
+        return await self._connection.receive_body(self._next_piece)
 
     async def _next_piece(self) -> bytes:
         if self._http.their_state is not h11.SEND_BODY:
@@ -135,22 +140,22 @@ class Channel:
             return False
         try:
             request = Request(event, self)
-        except ValueError:  # a target that is not a URL
-            await self._refuse()
+        except ValueError:  # the target is not a URL
+            await self._bad_request()
             return False
-        request.trouble = self._meet(f"{request.method} {request.path}")
-        self._line.carry(request.trouble)
+        request.faults = self._faults_for(f"{request.method} {request.path}")
+        self._connection.set_faults(request.faults)
         response = await handler(request)
-        # An unread body would be taken for the next request; one that is not worth reading ends the connection.
+        # An unread body would be parsed as the next request; one that is not worth reading ends the connection.
         unread = self._http.their_state is h11.SEND_BODY and response.headers.get("Connection") != "close"
         if unread and not self._http.they_are_waiting_for_100_continue:
             while await request.receive():
                 pass
-        await self._answer(request.method, response)
-        self._line.carry(None)
+        await self._respond(request.method, response)
+        self._connection.set_faults(None)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
-    async def _answer(self, method: str, response: Response) -> None:
+    async def _respond(self, method: str, response: Response) -> None:
         body = response.body
         size = len(body) if isinstance(body, bytes) else (await anyio.Path(body).stat()).st_size
         headers = list(response.headers.items())
@@ -165,20 +170,20 @@ class Channel:
                     while piece := await file.read(CHUNK):
                         await self._send(h11.Data(data=piece))
         await self._send(h11.EndOfMessage())
-        await self._line.reach("answer")
+        await self._connection.fire("answer")
 
-    async def _refuse(self) -> None:
+    async def _bad_request(self) -> None:
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             try:
-                await self._answer("GET", Response(400, {"Connection": "close"}))
+                await self._respond("GET", Response(400, {"Connection": "close"}))
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
 
     async def _next(self) -> h11.Event | type[h11.PAUSED]:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(await self._line.receive())
+            self._http.receive_data(await self._connection.receive())
         return event  # type: ignore[return-value]
 
     async def _send(self, event: h11.Event) -> None:
         if data := self._http.send(event):
-            await self._line.send(data)
+            await self._connection.send(data)

@@ -1,6 +1,6 @@
-"""What the development registry holds, in memory or in a directory. May import: anyio.
+"""The content of the development registry, in memory or in a directory.
 
-File I/O is done in worker threads, so that the server goes on answering: the names that end in ``_blocking`` run there.
+File I/O runs in worker threads, so that it does not block the server; functions that do it end in ``_blocking``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Mark = tuple[int, _Hash]
 
 NAME = r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
-"""A repository's name, as a pattern with one group, ``name``."""
+"""A pattern for repository names, with one group, ``name``."""
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
@@ -35,14 +36,14 @@ def digest_of(data: bytes, algorithm: str = "sha256") -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """A manifest as it was put."""
+    """A manifest as it was uploaded."""
 
     media_type: str
     raw: bytes
 
 
 class Upload:
-    """An upload session: bytes so far, in memory or in a file; `chunks` has the sizes of the bodies that came whole."""
+    """An upload session: the bytes so far, in memory or in a file; `chunks` has the sizes of the complete bodies."""
 
     def __init__(self, path: Path | None) -> None:
         self.id: str = secrets.token_hex(16)
@@ -53,11 +54,11 @@ class Upload:
         self._sha256 = hashlib.sha256()
 
     def mark(self) -> Mark:
-        """Return a point to come back to."""
+        """Return the current state, for `return_to`."""
         return self.size, self._sha256.copy()
 
     async def return_to(self, mark: Mark) -> None:
-        """Forget what arrived since."""
+        """Drop the bytes received since `mark`."""
         self.size, self._sha256 = mark[0], mark[1].copy()
         if self.path:
             await to_thread.run_sync(os.truncate, self.path, self.size)
@@ -79,7 +80,7 @@ class Upload:
         self._sha256.update(piece)
 
     async def matches(self, digest: str) -> bool:
-        """Say whether what arrived has this digest."""
+        """Return whether the bytes received have this digest."""
         algorithm, _, value = digest.partition(":")
         if algorithm == "sha256":
             return self._sha256.hexdigest() == value
@@ -92,7 +93,7 @@ class Upload:
             return hashlib.file_digest(file, algorithm).hexdigest()
 
     async def discard(self) -> None:
-        """Forget what arrived."""
+        """Remove the file."""
         if self.path:
             await to_thread.run_sync(self.path.unlink, True)
 
@@ -109,7 +110,7 @@ class Repository:
     _writing: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def load_blocking(self) -> None:
-        """Read what an earlier run left in the directory."""
+        """Read the directory that an earlier run wrote."""
         if self.path is None:
             return
         for name in ("_blobs", "_manifests", "_uploads"):
@@ -132,12 +133,12 @@ class Repository:
         return upload
 
     async def drop(self, upload: Upload) -> None:
-        """Give an upload session up."""
+        """Remove an upload session."""
         self.uploads.pop(upload.id, None)
         await upload.discard()
 
     async def commit(self, upload: Upload, digest: str) -> None:
-        """Turn an upload into a blob."""
+        """Make an upload a blob."""
         self.uploads.pop(upload.id, None)
         if self.path and upload.path:
             self.blobs[digest] = await to_thread.run_sync(upload.path.rename, self.path / "_blobs" / digest)
@@ -145,21 +146,46 @@ class Repository:
             self.blobs[digest] = bytes(upload.data)
 
     async def mount(self, source: Repository, digest: str) -> None:
-        """Take a blob over from another repository."""
+        """Add a blob of another repository."""
         blob = source.blobs[digest]
         if self.path and isinstance(blob, Path):
             blob = await to_thread.run_sync(_link_blocking, blob, self.path / "_blobs" / digest)
         self.blobs[digest] = blob
 
     async def put(self, digest: str, manifest: StoredManifest, tags: Iterable[str]) -> None:
-        """Keep a manifest, and the tags that name it."""
+        """Store a manifest and set tags to it."""
         self.manifests[digest] = manifest
         self.tags.update(dict.fromkeys(tags, digest))
         if self.path:
-            async with self._writing:
-                types = {d: m.media_type for d, m in self.manifests.items()}
-                state = json.dumps({"tags": self.tags, "manifests": types})
-                await to_thread.run_sync(_keep_blocking, self.path, digest, manifest.raw, state)
+            await to_thread.run_sync((self.path / "_manifests" / digest).write_bytes, manifest.raw)
+            await self._save(self.path)
+
+    async def delete_manifest(self, digest: str) -> None:
+        """Delete a manifest and all its tags."""
+        del self.manifests[digest]
+        for tag in [tag for tag, target in self.tags.items() if target == digest]:
+            del self.tags[tag]
+        if self.path:
+            await self._save(self.path)
+            await to_thread.run_sync((self.path / "_manifests" / digest).unlink)
+
+    async def delete_tag(self, tag: str) -> None:
+        """Delete a tag, but not its manifest."""
+        del self.tags[tag]
+        if self.path:
+            await self._save(self.path)
+
+    async def delete_blob(self, digest: str) -> None:
+        """Delete a blob."""
+        blob = self.blobs.pop(digest)
+        if isinstance(blob, Path):
+            await to_thread.run_sync(blob.unlink)
+
+    async def _save(self, path: Path) -> None:
+        async with self._writing:
+            types = {digest: manifest.media_type for digest, manifest in self.manifests.items()}
+            state = json.dumps({"tags": self.tags, "manifests": types})
+            await to_thread.run_sync(_save_blocking, path, state)
 
 
 def _link_blocking(blob: Path, target: Path) -> Path:
@@ -168,10 +194,20 @@ def _link_blocking(blob: Path, target: Path) -> Path:
     return target
 
 
-def _keep_blocking(path: Path, digest: str, raw: bytes, state: str) -> None:
-    (path / "_manifests" / digest).write_bytes(raw)
+def _save_blocking(path: Path, state: str) -> None:
     (path / "_state.new").write_text(state)
     (path / "_state.new").replace(path / "_state.json")
+
+
+def prepare_blocking(directory: Path) -> None:
+    """Create a directory for `Storage`; OSError if nothing can be written to it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory):
+        pass
+
+
+def _names_blocking(directory: Path) -> list[str]:
+    return [path.parent.relative_to(directory).as_posix() for path in directory.rglob("_blobs")]
 
 
 class Storage:
@@ -182,22 +218,34 @@ class Storage:
         self._repositories: dict[str, Repository] = {}
         self._loading = threading.Lock()
 
+    async def prepare(self) -> None:
+        """Create the directory, if there is one; OSError if nothing can be written to it."""
+        if self._directory:
+            await to_thread.run_sync(prepare_blocking, self._directory)
+
+    async def names(self) -> list[str]:
+        """Return the names of the repositories that have blobs or manifests."""
+        if self._directory:
+            for name in await to_thread.run_sync(_names_blocking, self._directory):
+                await self.open(name)
+        return [name for name, repository in self._repositories.items() if repository.blobs or repository.manifests]
+
     def holder(self, digest: str) -> Repository | None:
-        """Return an opened repository that holds a blob."""
+        """Return an open repository that has a blob."""
         return next((one for one in self._repositories.values() if digest in one.blobs), None)
 
     async def open(self, name: str) -> Repository:
-        """Return a repository, read in a worker thread when first asked for."""
+        """Return a repository; read it in a worker thread the first time."""
         known = self._repositories.get(name)
         return await to_thread.run_sync(self.repository_blocking, name) if known is None else known
 
     def drop_uploads(self) -> None:
-        """Lose every upload session."""
+        """Remove all upload sessions."""
         for repository in self._repositories.values():
             repository.uploads.clear()
 
     def repository_blocking(self, name: str) -> Repository:
-        """Return a repository, made when first asked for."""
+        """Return a repository; create it the first time."""
         if (known := self._repositories.get(name)) is not None:
             return known
         with self._loading:

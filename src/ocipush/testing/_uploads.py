@@ -1,4 +1,4 @@
-"""Upload sessions and mounts, in every dialect. May import: _answers, _dialects, _server, _storage, anyio."""
+"""Upload sessions and mounts, in every dialect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope
 
-from ocipush.testing._answers import refusal
 from ocipush.testing._dialects import MIB
+from ocipush.testing._responses import error_response
 from ocipush.testing._server import Request, Response
 from ocipush.testing._storage import DIGEST, NAME
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from ocipush.testing._dialects import ContentRange, Dialect
     from ocipush.testing._storage import Mark, Repository, Storage, Upload
 
-_REFUSALS = {400: "NAME_INVALID", 401: "UNAUTHORIZED", 403: "DENIED"}
+_CODES = {400: "NAME_INVALID", 401: "UNAUTHORIZED", 403: "DENIED"}
 
 
 class UploadSessions:
-    """The requests of an upload: POST opens a session, PATCH and PUT fill it, PUT closes it, GET asks, DELETE ends it.
+    """POST opens an upload session, PATCH adds a chunk, PUT closes it, GET returns its state, DELETE cancels it.
 
     Args:
-        base: tells the scheme and host that a request came to.
+        base: returns the scheme and host of a request's URL.
     """
 
     def __init__(self, storage: Storage, dialect: Dialect, base: Callable[[Request], str]) -> None:
@@ -37,82 +37,82 @@ class UploadSessions:
         self._closing: set[tuple[str, str]] = set()
 
     async def post(self, request: Request, name: str, _: str) -> Response:
-        """Mount a blob, or open a session; with `digest`, take the whole blob at once."""
+        """Mount a blob, upload it whole (with `digest`), or open a session."""
         repository = await self._storage.open(name)
         digest, source = request.query.get("mount", ""), request.query.get("from", "")
         if DIGEST.fullmatch(digest):
-            if answer := await self._mount(repository, name, digest, source):
-                return answer
+            if response := await self._mount(repository, name, digest, source):
+                return response
         elif source and self._dialect.from_without_mount != 202:
-            return refusal(self._dialect.from_without_mount, "UNSUPPORTED", "from without mount")
+            return error_response(self._dialect.from_without_mount, "UNSUPPORTED", "from without mount")
         whole = "digest" in request.query and self._dialect.single_post
         media_type = self._dialect.single_post_type
         if whole and media_type and request.headers.get("content-type") != media_type:
-            return refusal(415, "UNSUPPORTED", f"a blob is {media_type}")
+            return error_response(415, "UNSUPPORTED", f"the Content-Type of a blob must be {media_type}")
         upload = await repository.start()
         if whole:
             return await self._close(request, repository, name, upload)
         return self._progress(202, request, name, upload, self._dialect.posted_range)
 
     async def get(self, request: Request, name: str, item: str) -> Response:
-        """Tell how much has arrived."""
+        """Return the state of a session."""
         upload = await self._session(request, name, item)
         if isinstance(upload, Response):
             return upload
         if self._dialect.asked_status != 204:
-            return refusal(self._dialect.asked_status, "NAME_INVALID", "invalid digest")
-        answer = self._progress(204, request, name, upload, self._dialect.asked_range)
+            return error_response(self._dialect.asked_status, "NAME_INVALID", "invalid digest")
+        response = self._progress(204, request, name, upload, self._dialect.asked_range)
         if not self._dialect.asked_location:
-            del answer.headers["Location"]
-        return answer
+            del response.headers["Location"]
+        return response
 
     async def delete(self, request: Request, name: str, item: str) -> Response:
-        """Give the session up."""
+        """Cancel a session."""
         upload = await self._session(request, name, item)
         if isinstance(upload, Response):
             return upload
         if self._dialect.deleted_status != 204:
-            return refusal(self._dialect.deleted_status, "NAME_INVALID", "invalid digest")
+            return error_response(self._dialect.deleted_status, "NAME_INVALID", "invalid digest")
         await (await self._storage.open(name)).drop(upload)
         return Response(204)
 
     async def patch(self, request: Request, name: str, item: str) -> Response:
-        """Take a chunk."""
+        """Append a chunk."""
         dialect = self._dialect
         upload = await self._session(request, name, item)
         if isinstance(upload, Response):
             return upload
         if dialect.chunks == "refused":
-            return refusal(405, "UNSUPPORTED", "chunked uploads are not supported")
+            return error_response(405, "UNSUPPORTED", "chunked uploads are not supported")
         ranged = "content-range" in request.headers
         if ranged and 0 < dialect.max_ranged_patch < (request.length or 0):
             return _too_large(dialect.max_ranged_patch)
-        refused = await self._fill(request, name, upload, dialect.patch_content_range)
-        if refused is not None:
-            return refused
+        error = await self._append(request, name, upload, dialect.patch_content_range)
+        if error is not None:
+            return error
         streamed = not ranged or request.length is None
-        form = (dialect.streamed_range if streamed else "") or dialect.patched_range
-        return self._progress(dialect.patch_status, request, name, upload, form)
+        template = (dialect.streamed_range if streamed else "") or dialect.patched_range
+        return self._progress(dialect.patch_status, request, name, upload, template)
 
     async def put(self, request: Request, name: str, item: str) -> Response:
-        """Take what is left, and close the session."""
+        """Append the rest, and close the session."""
         upload = await self._session(request, name, item)
         if isinstance(upload, Response):
             return upload
         if request.length != 0 and not self._dialect.put_body:
-            return refusal(404, "BLOB_UNKNOWN", "blob unknown to registry")
+            return error_response(404, "BLOB_UNKNOWN", "blob unknown to registry")
         if request.length == 0 and upload.size and not self._dialect.empty_put:
-            return refusal(500, "UNKNOWN", "internal error")
+            return error_response(500, "UNKNOWN", "internal error")
         return await self._close(request, await self._storage.open(name), name, upload)
 
     async def _mount(self, repository: Repository, name: str, digest: str, source: str) -> Response | None:
-        """Return the answer to a mount; None to open a session instead."""
+        """Return the response to a mount; None to open a session instead."""
         dialect = self._dialect
         if not source and dialect.mount_without_from:
             source = name
         status = dialect.self_mount if source == name else dialect.cross_mount
         if status not in {201, 202}:
-            return refusal(status, _REFUSALS.get(status, "UNSUPPORTED"), f"no mount from {source}")
+            return error_response(status, _CODES.get(status, "UNSUPPORTED"), f"no mount from {source}")
         if status == 202:
             return None
         if dialect.finds_blobs_anywhere:
@@ -125,14 +125,14 @@ class UploadSessions:
         return _created(name, digest)
 
     async def _session(self, request: Request, name: str, item: str) -> Upload | Response:
-        """Return the session of a request, or why there is none for it."""
+        """Return the session of a request, or the error response."""
         repository = await self._storage.open(name)
         upload = repository.uploads.get(item)
         if upload is None:
-            return refusal(404, "BLOB_UPLOAD_UNKNOWN", "no such upload session")
+            return error_response(404, "BLOB_UPLOAD_UNKNOWN", "no such upload session")
         query = self._dialect.location_query
         if not request.target.partition("?")[2].startswith(query):
-            request.complaints.append(f"its query does not begin with {query}")
+            request.violations.append(f"its query does not start with {query}")
         state, mode = request.query.get("_state"), self._dialect.state
         if mode == "none" or state == _state(upload) or (mode == "guards" and request.method == "GET"):
             return upload
@@ -140,15 +140,17 @@ class UploadSessions:
             return self._out_of_order(request, name, upload)
         if mode == "cancels":
             await repository.drop(upload)
-        return refusal(404, "BLOB_UPLOAD_INVALID", "the state is not that of the upload")
+        return error_response(404, "BLOB_UPLOAD_INVALID", "the _state is not the latest one")
 
-    async def _fill(self, request: Request, name: str, upload: Upload, reading: ContentRange) -> Response | None:
-        """Append a request's body to its session; return the refusal of one that does not fit there."""
-        skipped = upload.size - _start(request, upload, reading)
+    async def _append(self, request: Request, name: str, upload: Upload, check: ContentRange) -> Response | None:
+        """Append a request's body to its session; return the error response if it does not fit there."""
+        skipped = upload.size - _start(request, upload, check)
         if skipped < 0 or (skipped > 0 and self._dialect.overlap == "refused"):
             return self._out_of_order(request, name, upload)
         if request.length != 0 and any(size < self._dialect.min_chunk for size in upload.chunks):
-            return refusal(400, "SIZE_INVALID", f"a chunk before the last is under {self._dialect.min_chunk} bytes")
+            return error_response(
+                400, "SIZE_INVALID", f"a chunk other than the last has less than {self._dialect.min_chunk} bytes"
+            )
         before = upload.mark()
         done = False
         try:
@@ -174,11 +176,11 @@ class UploadSessions:
         digest = request.query.get("digest", "")
         if (name, digest) in self._closing and not self._dialect.same_blob_at_once:
             await repository.drop(upload)
-            return refusal(400, "BLOB_UPLOAD_INVALID", "blob upload invalid")
+            return error_response(400, "BLOB_UPLOAD_INVALID", "blob upload invalid")
         self._closing.add((name, digest))
         try:
-            refused = await self._fill(request, name, upload, self._dialect.put_content_range)
-            return refused or await self._commit(request, repository, name, upload, digest)
+            error = await self._append(request, name, upload, self._dialect.put_content_range)
+            return error or await self._commit(request, repository, name, upload, digest)
         finally:
             self._closing.discard((name, digest))
 
@@ -189,14 +191,14 @@ class UploadSessions:
         if garbled or not DIGEST.fullmatch(digest) or not await upload.matches(digest):
             if self._dialect.mismatch_ends:
                 await repository.drop(upload)
-            return refusal(400, "DIGEST_INVALID", f"the content's digest is not {digest}")
+            return error_response(400, "DIGEST_INVALID", f"the content's digest is not {digest}")
         if self._dialect.size_of_last_body and request.body_size not in {0, upload.size}:
-            request.complaints.append(f"{digest} is recorded with {request.body_size} bytes, and has {upload.size}")
+            request.violations.append(f"{digest} is recorded with {request.body_size} bytes, but has {upload.size}")
         await repository.commit(upload, digest)
         return _created(name, digest)
 
-    def _progress(self, status: int, request: Request, name: str, upload: Upload, form: str) -> Response:
-        """Tell where the session is, and what it holds, in a form of Range."""
+    def _progress(self, status: int, request: Request, name: str, upload: Upload, template: str) -> Response:
+        """Return a response with the Location of a session, and its Range in the format of `template`."""
         dialect = self._dialect
         chunks = upload.chunks or [upload.size]
         last, chunk, first = (max(size - 1, 0) for size in (upload.size, chunks[-1], chunks[0]))
@@ -206,39 +208,39 @@ class UploadSessions:
         path = dialect.session_path.format(name=name)
         location = f"{self._base(request) if dialect.absolute_location else ''}{path}{upload.id}"
         headers = {"Location": f"{location}?{query}" if query else location}
-        headers["Range"] = form.format(last=last, count=upload.size, chunk_last=chunk, first_last=first)
+        headers["Range"] = template.format(last=last, count=upload.size, chunk_last=chunk, first_last=first)
         if status == 202 and dialect.min_chunk:
             headers["OCI-Chunk-Min-Length"] = str(dialect.min_chunk)
         return Response(status, headers)
 
     def _out_of_order(self, request: Request, name: str, upload: Upload) -> Response:
-        answer = refusal(416, "RANGE_INVALID", "the bytes are not those that come next")
-        if form := self._dialect.refused_range:
-            answer.headers.update(self._progress(416, request, name, upload, form).headers)
-        return answer
+        response = error_response(416, "RANGE_INVALID", "the body does not start at the end of the upload")
+        if template := self._dialect.refused_range:
+            response.headers.update(self._progress(416, request, name, upload, template).headers)
+        return response
 
 
-def _start(request: Request, upload: Upload, reading: ContentRange) -> int:
-    """Return where a request's body begins, by what it says; beyond the end of the session when it contradicts itself."""
-    stated = request.headers.get("content-range")
-    if reading == "ignored" or (reading == "with length" and request.length is None):
+def _start(request: Request, upload: Upload, check: ContentRange) -> int:
+    """Return the offset of a request's body; one beyond the end of the upload if its headers contradict each other."""
+    content_range = request.headers.get("content-range")
+    if check == "ignored" or (check == "with length" and request.length is None):
         return upload.size
-    if stated is None:
-        return 0 if reading == "assumed" and request.length else upload.size
-    found = re.fullmatch(r"(?:bytes )?([0-9]{1,19})-([0-9]{1,19})", stated)
+    if content_range is None:
+        return 0 if check == "assumed" and request.length else upload.size
+    found = re.fullmatch(r"(?:bytes )?([0-9]{1,19})-([0-9]{1,19})", content_range)
     if found is None or request.length not in {None, int(found[2]) - int(found[1]) + 1}:
         return upload.size + 1
     return int(found[1])
 
 
 def _state(upload: Upload) -> str:
-    """Return a token of how far a session is, as opaque as distribution's, and in need of no quoting."""
+    """Return a token for the size of an upload: opaque, as distribution's, and without characters that need quoting."""
     return base64.urlsafe_b64encode(hashlib.sha256(f"{upload.id} {upload.size}".encode()).digest()).decode()
 
 
 def _too_large(limit: int) -> Response:
     message = f"the request body is too large and exceeds the maximum permissible limit of {limit / MIB:.2f}MiB"
-    return refusal(416, "REQUESTED_RANGE_NOT_SATISFIABLE", message)
+    return error_response(416, "REQUESTED_RANGE_NOT_SATISFIABLE", message)
 
 
 def _created(name: str, digest: str) -> Response:

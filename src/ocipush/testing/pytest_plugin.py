@@ -1,21 +1,27 @@
-"""The pytest fixture `ocipush_registry`. May import: ocipush.testing, anyio, pytest."""
+"""The pytest fixture `ocipush_registry`.
+
+pytest loads this module in every environment that has ocipush, so it imports the registry only when a test uses it.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from anyio.from_thread import start_blocking_portal
-
-from ocipush.testing import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ocipush.testing import Registry
+
 
 @pytest.fixture
 def ocipush_registry() -> Iterator[Registry]:
-    """Run a registry in a background thread for one test."""
+    """Run a development registry in a background thread for one test, synchronous or asynchronous."""
+    from anyio.from_thread import start_blocking_portal
+
+    from ocipush.testing import Registry
+
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(Registry()) as registry,

@@ -1,4 +1,4 @@
-"""A connection that does to a request and its answer what its faults say. May import: _faults, anyio."""
+"""A connection of a client, on which faults happen."""
 
 from __future__ import annotations
 
@@ -18,29 +18,34 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
-    from ocipush.testing._faults import Ending, Side, Trouble
+    from ocipush.testing._faults import Ending, RequestFaults, Side
 
 CHUNK = 256 * 1024
 
 
-class Severed(anyio.BrokenResourceError):
+class ConnectionCutError(anyio.BrokenResourceError):
     """A fault ended the connection."""
 
 
-class Line:
-    """A byte stream; `carry` says what befalls the request under way, `restart` kills the registry and its connections."""
+class Connection:
+    """A byte stream that applies the faults of the current request to it.
+
+    Args:
+        stream: the stream itself.
+        restart: called by a `Restart` fault; ends every connection of the registry.
+    """
 
     def __init__(self, stream: ByteStream, restart: Callable[[Restart], None]) -> None:
         self._stream = stream
         self._restart = restart
-        self._trouble: Trouble | None = None
+        self._faults: RequestFaults | None = None
         self._passed: dict[Side, int] = {"request": 0, "answer": 0}
         self._rates: dict[Side, int] = {}
         self._held = b""
 
-    def carry(self, trouble: Trouble | None) -> None:
-        """Begin with a request, or be done with the last one."""
-        self._trouble = trouble
+    def set_faults(self, faults: RequestFaults | None) -> None:
+        """Apply these faults to the request that starts now; None after the last byte of its response."""
+        self._faults = faults
         self._passed = {"request": 0, "answer": 0}
         self._rates = {}
         self._held = b""
@@ -50,7 +55,7 @@ class Line:
         await self._stream.aclose()
 
     async def receive(self) -> bytes:
-        """Return what comes next, empty at the end of the stream; nothing that lies beyond the next fault is taken."""
+        """Return the next bytes, none at the end of the stream; never bytes from beyond the next fault."""
         room = self._room("request")
         try:
             return await self._stream.receive(CHUNK if room is None else max(1, min(room, CHUNK)))
@@ -58,8 +63,8 @@ class Line:
             return b""
 
     async def receive_body(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Return the next piece of the request's body as `read` finds it, once the faults of its place have fired."""
-        await self.reach("request")
+        """Return the next piece of the request's body, which `read` gets, after the faults at this byte have fired."""
+        await self.fire("request")
         piece = self._held or await read()
         room = self._room("request")
         if room is not None:
@@ -70,17 +75,17 @@ class Line:
         return piece
 
     async def send(self, data: bytes) -> None:
-        """Send a part of the answer."""
+        """Send a part of the response."""
         while data:
-            await self.reach("answer")
+            await self.fire("answer")
             count = min(len(data), self._room("answer") or len(data))
             await self._stream.send(data[:count])
             await self._pass("answer", count)
             data = data[count:]
 
-    async def reach(self, side: Side) -> None:
-        """Let fire what is due at this place."""
-        while self._trouble and (fault := self._trouble.take_at(side, self._passed[side])):
+    async def fire(self, side: Side) -> None:
+        """Fire the faults that are due at the current byte."""
+        while self._faults and (fault := self._faults.take_at(side, self._passed[side])):
             match fault:
                 case Stall():
                     await anyio.sleep(fault.seconds)
@@ -90,9 +95,9 @@ class Line:
                     fields = {**fault.headers, "Content-Length": str(len(fault.body)), "Connection": "close"}
                     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
                     await self._stream.send(f"HTTP/1.1 {fault.status} early\r\n{head}\r\n".encode() + fault.body)
-                    await self._sever(fault.how)
+                    await self._cut(fault.how)
                 case Cut():
-                    await self._sever(fault.how)
+                    await self._cut(fault.how)
                 case Restart():
                     self._restart(fault)
                     await anyio.sleep_forever()
@@ -100,9 +105,9 @@ class Line:
                     raise NotImplementedError(fault)
 
     def _room(self, side: Side) -> int | None:
-        """How many bytes may pass at once."""
+        """Return how many bytes may pass before the next fault, or in the next second; None means any number."""
         limits = [self._rates[side]] if side in self._rates else []
-        if self._trouble and (room := self._trouble.room(side, self._passed[side])) is not None:
+        if self._faults and (room := self._faults.room(side, self._passed[side])) is not None:
             limits.append(room)
         return min(limits, default=None)
 
@@ -111,7 +116,7 @@ class Line:
         if side in self._rates:
             await anyio.sleep(count / self._rates[side])
 
-    async def _sever(self, how: Ending) -> None:
+    async def _cut(self, how: Ending) -> None:
         sock = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610  (not Django's)
         if how == "half-close":
             sock.shutdown(socket.SHUT_WR)
@@ -122,11 +127,11 @@ class Line:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             _abort(self._stream)
         await anyio.aclose_forcefully(self._stream)
-        raise Severed
+        raise ConnectionCutError
 
 
 def _abort(stream: ByteStream) -> None:
-    """Close without the FIN that anyio's stream on asyncio sends first; elsewhere its own close will do."""
+    """Close without the FIN that anyio's stream sends first on asyncio; on trio, closing is enough."""
     inner: object = stream
     while isinstance(inner, TLSStream):
         inner = inner.transport_stream

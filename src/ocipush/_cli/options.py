@@ -1,0 +1,189 @@
+"""The options: how their values are read, and those that every command takes."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+import ocipush
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DEFAULT_STORE: Final = "/var/lib/ar/images"
+_TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+
+
+def rewrite_tls_verify(argv: Sequence[str], group: click.Group) -> list[str]:
+    """Give each bare ``--tls-verify`` a value: the next word if that is ``true`` or ``false`` and leaves an IMAGE, else true.
+
+    ``group`` has the commands: their options tell which words are values.
+    """
+    takes_value = _options_with_value(group)
+    words: list[int] = []
+    bare: list[int] = []
+    end = len(argv)
+    index = 0
+    while index < end:
+        word = argv[index]
+        if word == "--":
+            end = index
+            words += range(index + 1, len(argv))
+        elif word == "--tls-verify":
+            bare.append(index)
+        elif word in takes_value:
+            index += 1
+        elif not word.startswith("-") or word == "-":
+            words.append(index)
+        index += 1
+    commands = 2 if words and argv[words[0]] == "image" else 1
+    operands = words[commands:]
+    rewritten, taken = list(argv), set[int]()
+    for index in bare:
+        value, following = "true", index + 1
+        if following < end and following in operands and argv[following] in {"true", "false"} and len(operands) > 1:
+            value = argv[following]
+            operands.remove(following)
+            taken.add(following)
+        rewritten[index] = f"--tls-verify={value}"
+    return [word for index, word in enumerate(rewritten) if index not in taken]
+
+
+def _options_with_value(group: click.Group) -> frozenset[str]:
+    """The options whose value is the next word, whatever that is; not ``--tls-verify``, which may stand alone."""
+    options = [one for command in (group, *group.commands.values()) for one in command.params]
+    names = {name for one in options if isinstance(one, click.Option) and not one.is_flag for name in one.opts}
+    return frozenset(names - {"--tls-verify"})
+
+
+def read_bool(_ctx: click.Context, _param: click.Parameter, value: str) -> bool:
+    """Read one of the spellings that Go's flag package accepts."""
+    if value not in _TRUE | _FALSE:
+        raise click.BadParameter(f"{value!r} is neither true nor false")
+    return value in _TRUE
+
+
+def read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """Read a number of bytes, with an optional unit of 1000 (kB, MB, GB) or 1024 (KiB, MiB, GiB)."""
+    found = re.fullmatch(r"([1-9][0-9]{0,11}) ?([KMG]?)(i?)B?", value or "", re.IGNORECASE)
+    if value is not None and found is None:
+        raise click.BadParameter(f"{value!r} is not a size such as 16MiB")
+    if found is None:
+        return None
+    unit = 1024 if found[3] else 1000
+    return int(found[1]) * int(unit ** " KMG".index(found[2].upper() or " "))
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Remember an option, which may stand before or after the subcommand."""
+    if value == "":
+        raise click.BadParameter("it is empty")
+    if value is not None and value is not False:
+        ctx.obj[param.name] = value
+    return value
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"ocipush {ocipush.__version__}")
+        ctx.exit()
+
+
+_global_option = partial(click.option, expose_value=False, callback=_keep)
+
+
+def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that every command and group takes."""
+    for option in (
+        click.option(
+            "--version",
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version and exit.",
+        ),
+        _global_option("--debug", is_flag=True, help="Log every request, and show tracebacks."),
+        _global_option("--quiet", "-q", is_flag=True, help="Print only the result, warnings and errors."),
+        _global_option("--ca-file", metavar="FILE", help="Trust an additional CA certificate, a PEM file."),
+        _global_option(
+            "--authfile",
+            metavar="FILE",
+            help="Login file.  [env: OCIPUSH_AUTHFILE; default: /var/lib/ar/auth.json]",
+        ),
+        _global_option("--images-store-dir", metavar="DIR", help=f"Image store.  [default: {DEFAULT_STORE}]"),
+    ):
+        command = option(command)
+    return command
+
+
+tls_option = click.option(
+    "--tls-verify",
+    callback=read_bool,
+    default="true",
+    metavar="[=true|false]",
+    help="Verify TLS certificates. With false, any certificate is accepted, and plain HTTP too.  [default: true]",
+)
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    callback=_keep,
+    help="Format of the output on stdout.",
+)
+
+_PUSH_OPTIONS: Final = (
+    click.option("--target", metavar="REF", help="Where to push to.  [default: the recorded reference]"),
+    click.option("--ref", metavar="REF", help="Which image to push, if the layout holds several."),
+    tls_option,
+    click.option(
+        "--allow-host",
+        "allow_hosts",
+        multiple=True,
+        metavar="HOST[:PORT]",
+        help="Allow the registry to send uploads and logins to this host, even if its address is more private "
+        "than the registry's. Can be repeated.",
+    ),
+    click.option("--mount-from", metavar="REPOSITORY", help="Repository of the same registry that may hold the blobs."),
+    click.option(
+        "--force",
+        is_flag=True,
+        help="Upload everything again, even blobs the registry claims to have.",
+    ),
+    click.option(
+        "--concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Maximum number of small blobs uploaded concurrently.",
+    ),
+    click.option(
+        "--chunk-size", callback=read_size, metavar="SIZE", help="Upload blobs in chunks, for example of 16MiB."
+    ),
+    click.option("--resume-dir", metavar="DIR", help="Keep unfinished uploads in this directory, and resume them."),
+    click.option(
+        "--deadline",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Maximum time for the whole push.",
+    ),
+    click.option(
+        "--progress",
+        type=click.Choice(["auto", "bar", "plain", "json", "none"]),
+        callback=_keep,
+        help="How progress is shown on stderr.  [default: auto, or none with --quiet]",
+    ),
+    format_option,
+)
+
+
+def push_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a push."""
+    for option in reversed(_PUSH_OPTIONS):
+        command = option(command)
+    return command

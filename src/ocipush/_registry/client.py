@@ -1,0 +1,189 @@
+"""Requests to one registry: with its login, at its pace, repeated where that is safe, and counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .._http.redact import without_query
+from .._http.urls import same_origin
+from ..errors import ConnectFailedError, TransportError
+from .answers import error_for, is_rate_limit, parse_warnings
+from .retry import Attempts, may_pass
+from .statuses import Kind, Meaning, meaning_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .._http.addresses import AddressPolicy
+    from .._http.answer import Answer
+    from .._http.client import Client
+    from .._http.request import Effort, Request
+    from ..errors import RegistryError
+    from .authorizer import Authorizer
+    from .rate_gate import RateGate
+    from .retry import OnRetry, RetryPolicy
+
+
+@dataclass(slots=True)
+class Route:
+    """How a registry is reached.
+
+    Attributes:
+        base: ``scheme://host[:port]``.
+        authorizer: answers the registry's challenges.
+        policy: decides which addresses it may point to.
+        effort: the effort of the first contact, until it has succeeded.
+        on_proof: called with the first answer.
+        proven: whether there was an answer.
+    """
+
+    base: str
+    authorizer: Authorizer
+    policy: AddressPolicy
+    effort: Effort | None
+    on_proof: Callable[[Route], None]
+    proven: bool = False
+
+    def prove(self) -> None:
+        """The registry has answered."""
+        self.proven, self.effort = True, None
+        self.on_proof(self)
+
+
+class RegistryClient:
+    """The requests of one push to one registry.
+
+    Args:
+        http: sends them.
+        route: how the registry is reached, and what answers its challenge.
+        gate: how fast the registry accepts requests; shared by all pushes to it.
+        retry: how often a request that is safe to repeat is tried.
+        on_retry: called with (what, why, number of the next attempt, seconds) before each wait.
+        on_warning: called with each text of a ``Warning`` header.
+
+    Attributes:
+        requests: number of requests, including those for tokens.
+    """
+
+    def __init__(
+        self,
+        http: Client,
+        route: Route,
+        gate: RateGate,
+        *,
+        retry: RetryPolicy,
+        on_retry: OnRetry,
+        on_warning: Callable[[str], None],
+    ) -> None:
+        self.route = route
+        self.requests = 0
+        self._http = http.guarded(route.policy)
+        self._gate = gate
+        self._retry = retry
+        self._on_retry = on_retry
+        self._on_warning = on_warning
+
+    async def send(self, request: Request, scope: str, kind: Kind, *, attempts: int | None = None) -> Answer:
+        """Send a request that is safe to repeat; after a 401, once more with what the registry asked for.
+
+        Redirects are not followed. ``attempts``: a lower limit than that of the retry policy.
+
+        Raises:
+            TransportError: there was no answer, after all attempts.
+            RegistryError: the token service refused.
+        """
+        repeat = partial(self._repeat, kind=kind, at_most=attempts)
+        answer = await self._send_with_login(request, scope, repeat)
+        if answer.renewable:
+            answer = replace(await self._send_with_login(request, scope, repeat), renewable=False)
+        self._show_warnings(answer)
+        return answer
+
+    async def send_once(self, request: Request, scope: str) -> Answer:
+        """Send a request once. If the answer is a 401, its ``renewable`` says whether another token can be fetched."""
+        answer = await self._send_with_login(request, scope, self._send_once)
+        self._show_warnings(answer)
+        return answer
+
+    async def give_up(self, request: Request, scope: str) -> Answer:
+        """Send a request once, with the current token and without waiting for a turn: to clean up."""
+        ours = same_origin(self.route.base, request.url)
+        held = self.route.authorizer.held(scope) if ours else None
+        self.requests += 1
+        return await self._http.send(_authorized(request, held))
+
+    def error(self, answer: Answer) -> RegistryError:
+        """The typed error for an answer that said no."""
+        return error_for(answer, self.route.authorizer)
+
+    async def _send_with_login(
+        self, request: Request, scope: str, send: Callable[[Request], Awaitable[Answer]]
+    ) -> Answer:
+        ours = same_origin(self.route.base, request.url)
+        authorizer = self.route.authorizer
+        authorization = await authorizer.header(scope, partial(self._repeat, kind=Kind.TOKEN)) if ours else None
+        answer = await send(_authorized(request, authorization))
+        if answer.status == 401 and ours and authorizer.learn(answer, scope, authorization):
+            return replace(answer, renewable=True)
+        return answer
+
+    async def _repeat(self, request: Request, *, kind: Kind, at_most: int | None = None) -> Answer:
+        policy = self._retry
+        if at_most is not None and at_most < policy.attempts:
+            policy = replace(policy, attempts=at_most)
+        attempts = Attempts(policy, request, self._on_retry, whole=request.effort or self.route.effort)
+        request = replace(request, effort=attempts.effort)
+        while True:
+            try:
+                answer = await self._transmit(request)
+            except TransportError as exc:
+                refused = isinstance(exc, ConnectFailedError) and exc.refused
+                # Until the scheme is known, a refused connection is no reason to wait.
+                delay = attempts.delay() if may_pass(exc) and (self.route.proven or not refused) else None
+                if delay is None:
+                    raise
+                reason = exc.message
+            else:
+                limited = is_rate_limit(answer.status, answer.words)
+                if meaning_of(kind, answer.status) is not Meaning.RETRY and not limited:
+                    self._gate.served(answer.latency)
+                    return answer
+                delay = attempts.delay(retry_after=answer.retry_after)
+                if limited or answer.retry_after is not None:
+                    self._slow_down(answer, delay or 0.0)
+                if delay is None:
+                    return answer
+                reason = f"answered {answer.status}"
+            await attempts.wait(reason, delay)
+
+    async def _send_once(self, request: Request) -> Answer:
+        answer = await self._transmit(request)
+        if is_rate_limit(answer.status, answer.words):
+            self._slow_down(answer, self._retry.base)
+        elif answer.status < 400:
+            self._gate.served(answer.latency)
+        return answer
+
+    async def _transmit(self, request: Request) -> Answer:
+        async with self._gate.turn():
+            self.requests += 1
+            answer = await self._http.send(request)
+        if not self.route.proven:
+            self.route.prove()
+        return answer
+
+    def _slow_down(self, answer: Answer, otherwise: float) -> None:
+        asked = answer.retry_after
+        self._gate.limited(min(otherwise if asked is None else asked, self._retry.cap))
+
+    def _show_warnings(self, answer: Answer) -> None:
+        for text in parse_warnings(answer.headers.get("warning", "")):
+            self._on_warning(self.route.authorizer.conceal(without_query(text, answer.request.url)))
+
+
+def _authorized(request: Request, authorization: str | None) -> Request:
+    if authorization is None:
+        return request
+    return replace(request, headers={**request.headers, "Authorization": authorization})
