@@ -81,15 +81,19 @@ async def test_small_writes_are_not_held_back(transport: Transport, secure: bool
 async def test_connection_that_ends_before_its_address_is_asked_for_is_a_connect_error(
     transport: Transport, secure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def getpeername(_: socket.socket) -> Any:
-        raise OSError(errno.ENOTCONN, "not connected")
+    class Gone(socket.socket):
+        def getpeername(self) -> Any:
+            raise OSError(errno.ENOTCONN, "not connected")
 
+    async def connect_one(address: Any) -> socket.socket:
+        return Gone(fileno=(await one(address)).detach())
+
+    one = _socket._connect_one
+    monkeypatch.setattr(_socket, "_connect_one", connect_one)
     with serve(answering(OK), secure=secure) as peer:
         before = descriptors()
-        with monkeypatch.context() as patched:
-            patched.setattr(socket.socket, "getpeername", getpeername)
-            with pytest.raises(httpx.ConnectError, match="not connected"):
-                await ask(transport, peer.url())
+        with pytest.raises(httpx.ConnectError, match="not connected"):
+            await ask(transport, peer.url())
         peer.settle()
         assert descriptors() == before
 

@@ -82,8 +82,8 @@ async def test_session_of_another_user_is_not_taken_up(tmp_path: Path) -> None:
         ('{"a": ' + "9" * 5000 + "}", "it has an integer of more than 600 digits"),
         ('{"location": "/a", "location": "/b"}', "it has a duplicate key: 'location'"),
         (json.dumps({**KEPT, "location": None}), "location: Input should be a valid string"),
-        (json.dumps({**KEPT, "location": "file:///etc/passwd"}), "no http or https URL"),
-        (json.dumps({**KEPT, "location": "/v2/"}), "no http or https URL"),
+        (json.dumps({**KEPT, "location": "file:///etc/passwd"}), "not an http or https URL"),
+        (json.dumps({**KEPT, "location": "/v2/"}), "not an http or https URL"),
         (json.dumps({**KEPT, "location": "https://h:99999/"}), "Port out of range 0-65535"),
         (
             json.dumps({**KEPT, "least": "x"}),

@@ -27,8 +27,8 @@ _OLD_TLS: Final = frozenset({"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSI
 _CLIENT_CERTIFICATE: Final = re.compile(r"ALERT_((BAD|UNSUPPORTED|NO)_CERTIFICATE|CERTIFICATE_|UNKNOWN_CA)")
 _CA_HINT: Final = "name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false"
 _PLAIN_HINT: Final = "a registry on plain HTTP needs --tls-verify=false (tls_verify=False)"
-_VERSION_HINT: Final = "the server needs TLS 1.2 or later, or ssl_context= has to allow an older version"
-_CLIENT_HINT: Final = "load a client certificate that the server accepts into ssl_context="
+_VERSION_HINT: Final = "the server must support TLS 1.2 or later; ssl_context= can allow an older version"
+_CLIENT_HINT: Final = "a client certificate that the server accepts is needed (ssl_context=)"
 _CIPHER_HINT: Final = (
     "client and server have no cipher in common, or the server requires a client certificate (ssl_context=)"
 )
@@ -58,11 +58,10 @@ def failure_of(
     if isinstance(exc, httpx.ProxyError | httpx.UnsupportedProtocol):
         return _proxy_error(exc, request)
     found = list(causes(exc, before))
-    for one in found:  # httpcore leaves causes to the context, which later cannot be told from that of another request
-        if one.__cause__ is None and one.__context__ is not before:
-            one.__cause__ = one.__context__
     tls = next((one for one in found if isinstance(one, ssl.SSLError)), None)
     if tls is not None and (isinstance(exc, httpx.ConnectError | ssl.SSLError) or "ALERT" in (tls.reason or "")):
+        if tls is not exc:
+            exc.__cause__ = tls  # httpcore leaves it in the context, where another request's may be as well
         return _tls_error(tls, request)
     if isinstance(exc, httpx.ConnectTimeout):
         return StalledError(
