@@ -267,8 +267,9 @@ class Network:
     async def connect(self, host: str, port: int, context: ssl.SSLContext | None, admit: Admit | None) -> Stream:
         """Connect; whoever speaks TLS to one who does not is refused, and the other way round. Nothing is encrypted."""
         await anyio.lowlevel.checkpoint()
+        address = LOOPBACK if host == LOOPBACK else ADDRESS
         if admit is not None:
-            admit([LOOPBACK if host == LOOPBACK else ADDRESS])
+            admit([address])
         listener = self.listeners.get((host, port))
         if listener is None or listener.secure != (context is not None):
             raise httpx.ConnectError("connection refused") from ConnectionRefusedError()
@@ -276,7 +277,9 @@ class Network:
         ours = End(back, there)
         self.ends.append(ours)
         listener.connected(End(there, back))
-        return cast("Stream", MemoryWire(ours, uncopied=context is None))
+        wire = MemoryWire(ours, uncopied=context is None)
+        wire.address = address
+        return cast("Stream", wire)
 
     @property
     def open(self) -> int:
