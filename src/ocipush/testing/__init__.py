@@ -3,7 +3,7 @@
 - ``_registry``: ``Registry``, its routes, and the record of its requests. Start here.
 - ``_server_task``: the task that serves it. ``_server``: HTTP/1.1. ``_connection``: bytes, and the faults that hit them.
 - ``_gateway``: checks before routing. ``_auth``: Basic and Bearer. ``_uploads``, ``_blobs``, ``_manifests``: the endpoints.
-- ``_responses``: JSON, errors and pages. ``_storage``: repositories, in memory or in a directory.
+- ``_messages``: requests and responses. ``_responses``: JSON, errors and pages. ``_storage``: repositories, in memory or in a directory.
 - ``_dialects``: how registries differ, as data. ``_faults``: what goes wrong with which request, as data.
 - ``__main__``: the registry as a command. ``pytest_plugin``: the registry as a fixture.
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         Restart,
         Stall,
     )
-    from ocipush.testing._registry import RecordedRequest, Registry, UnexpectedRequestError
-    from ocipush.testing._server import Request, Response
+    from ocipush.testing._messages import RecordedRequest, Request, Response
+    from ocipush.testing._registry import Registry, UnexpectedRequestError
 
 __all__ = [
     "DIALECTS",
@@ -55,7 +55,7 @@ __all__ = [
     "UnexpectedRequestError",
 ]
 
-_MODULES = ("_registry", "_faults", "_auth", "_dialects", "_server")
+_MODULES = ("_registry", "_faults", "_auth", "_dialects", "_messages")
 
 
 def __getattr__(name: str) -> object:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ocipush.testing._messages import Request, Response
 from ocipush.testing._responses import error_response
-from ocipush.testing._server import Request, Response
 
 if TYPE_CHECKING:
     from ocipush.testing._dialects import Dialect

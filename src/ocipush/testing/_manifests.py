@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from ocipush.testing._messages import Request, Response
 from ocipush.testing._responses import error_response, json_response, page_response
-from ocipush.testing._server import Request, Response
 from ocipush.testing._storage import DIGEST, StoredManifest, digest_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import logging
 import re
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -23,8 +22,9 @@ from ocipush.testing._dialects import DIALECTS, Dialect
 from ocipush.testing._faults import Duplicate, ExpireTokens, RateLimit, Refuse, Restart, Schedule
 from ocipush.testing._gateway import add_headers, rejected
 from ocipush.testing._manifests import Manifests
+from ocipush.testing._messages import BodyTooLargeError, RecordedRequest, Request, Response
 from ocipush.testing._responses import error_response, json_response, page_response
-from ocipush.testing._server import BodyTooLargeError, HTTPConnection, Request, Response
+from ocipush.testing._server import HTTPConnection
 from ocipush.testing._server_task import ServerTask
 from ocipush.testing._storage import NAME, Repository, Storage
 from ocipush.testing._uploads import UploadSessions
@@ -58,25 +58,6 @@ def in_url(host: str, port: int) -> str:
 
 class UnexpectedRequestError(AssertionError):
     """A strict registry received an unexpected request."""
-
-
-@dataclass(slots=True)
-class RecordedRequest:
-    """One request, with the status of its response.
-
-    Attributes:
-        status: 0 until the response is ready.
-        body_size: bytes of the body that were received.
-        violation: why a strict registry reports the request; empty if it does not.
-    """
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str] = field(repr=False)
-    status: int = 0
-    body_size: int = 0
-    violation: str = ""
 
 
 class Registry:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from ocipush.testing._server import Request, Response
+from ocipush.testing._messages import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope
 
 from ocipush.testing._dialects import MIB
+from ocipush.testing._messages import Request, Response
 from ocipush.testing._responses import error_response
-from ocipush.testing._server import Request, Response
 from ocipush.testing._storage import DIGEST, NAME
 
 if TYPE_CHECKING:
