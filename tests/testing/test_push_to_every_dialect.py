@@ -244,7 +244,7 @@ async def test_immutable_tag_is_left_alone_where_it_is_the_same_image_and_an_err
 ) -> None:
     other = tmp_path / "other"
     layouts.write_layout(other, [layouts.add_manifest(other, [b"other"])])
-    dialect = replace(DIALECTS["ecr"], immutable_tags=True)
+    dialect = replace(DIALECTS["ecr"], immutable_tags="ecr")
     async with (
         Registry(dialect=dialect, repositories=REPOSITORIES, strict=True) as registry,
         ocipush.Pusher(authfile=tmp_path / "none", retry=AT_ONCE) as pusher,

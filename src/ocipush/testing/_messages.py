@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     import h11
 
-    from ocipush.testing._faults import RequestFaults
-
 
 class BodyTooLargeError(ValueError):
     """A request body is larger than the limit."""
@@ -53,7 +51,6 @@ class Request:
         self.headers: dict[str, str] = {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers}
         self.body_size: int = 0
         self.violations: list[str] = []  # why a strict registry reports it
-        self.faults: RequestFaults
         self._body = body
         self._kept: list[bytes] | None = None
         self._replay: list[bytes] | None = None

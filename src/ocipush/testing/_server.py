@@ -10,13 +10,13 @@ import anyio
 import h11
 
 from ocipush.testing._connection import CHUNK
+from ocipush.testing._faults import RequestFaults
 from ocipush.testing._messages import Request, Response
 
 if TYPE_CHECKING:
     from ocipush.testing._connection import Connection
-    from ocipush.testing._faults import RequestFaults
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request, RequestFaults], Awaitable[Response]]
 
 
 class HTTPConnection:
@@ -68,16 +68,16 @@ class HTTPConnection:
         except ValueError:  # the target is not a URL
             await self._bad_request()
             return False
-        request.faults = self._faults_for(f"{request.method} {request.path}")
-        self._connection.set_faults(request.faults)
-        response = await handler(request)
+        faults = self._faults_for(f"{request.method} {request.path}")
+        self._connection.begin_request(faults, has_body=request.length != 0)
+        response = await handler(request, faults)
         # An unread body would be parsed as the next request; one that is not worth reading ends the connection.
         unread = self._http.their_state is h11.SEND_BODY and response.headers.get("Connection") != "close"
         if unread and not self._http.they_are_waiting_for_100_continue:
             while await request.receive():
                 pass
         await self._respond(request.method, response)
-        self._connection.set_faults(None)
+        self._connection.end_request()
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     async def _respond(self, method: str, response: Response) -> None:
