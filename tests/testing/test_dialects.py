@@ -115,8 +115,8 @@ WIRE = {
     "pulp": ["202 0-0", "204 0-2", "204 0-4", "204 0-4", "416 0-4 RANGE_INVALID", "201", "202 0-0", "202 0-0"],
     "body-limit": ["202 0-0", "202 0-2", "202 0-4", "204 0-4", "416 RANGE_INVALID", "202 0-0", "201", "201"],
 }
-WIRE |= dict.fromkeys(("distribution-s3", "body-limit-403", "time-limit"), WIRE["distribution-3"])
-WIRE |= {"time-limit-2.8": WIRE["distribution-2.8"], "eventual": WIRE["spec"]}
+WIRE.update(dict.fromkeys(("distribution-s3", "body-limit-403", "time-limit"), WIRE["distribution-3"]))
+WIRE.update({"time-limit-2.8": WIRE["distribution-2.8"], "eventual": WIRE["spec"]})
 
 
 async def test_table_has_every_dialect() -> None:
