@@ -102,6 +102,7 @@ async def test_web_page_comes_instead_of_the_answer_and_nothing_is_processed(sta
         assert b"text/html" in page
         assert f"<title>{status} ".encode() in page
         assert (registry.fired, registry.repository("a").blobs) == ([fault], {})
+        assert registry.requests[-2].body_size == len(BLOB)  # it was sent, though nobody wanted it
         assert status_of((await talk(registry, request(line, BLOB, more=close)))[0]) == 201
 
 

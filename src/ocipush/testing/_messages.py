@@ -25,6 +25,25 @@ class Response:
     body: bytes | Path = b""
 
 
+@dataclass(slots=True)
+class RecordedRequest:
+    """One request, with the status of its response.
+
+    Attributes:
+        status: 0 until the response is ready.
+        body_size: bytes of the body that were received.
+        violation: why a strict registry reports the request; empty if it does not.
+    """
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
+    status: int = 0
+    body_size: int = 0
+    violation: str = ""
+
+
 class Incoming(Protocol):
     """A body that arrives."""
 
@@ -49,7 +68,7 @@ class Request:
         self.query: dict[str, str] = {name: values[-1] for name, values in query.items()}
         self.scopes: list[str] = query.get("scope", [])  # the only parameter that may occur several times
         self.headers: dict[str, str] = {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers}
-        self.body_size: int = 0
+        self.record = RecordedRequest(self.method, self.path, self.query, self.headers)
         self.violations: list[str] = []  # why a strict registry reports it
         self._body = body
         self._kept: list[bytes] | None = None
@@ -58,6 +77,11 @@ class Request:
     async def begin(self) -> None:
         """Fire the faults that hit the request before the first byte of its body."""
         await self._body.begin()
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the body that were received so far."""
+        return self.record.body_size
 
     @property
     def length(self) -> int | None:
@@ -71,7 +95,7 @@ class Request:
         if self._replay is not None:
             return self._replay.pop(0) if self._replay else b""
         piece = await self._body.receive()
-        self.body_size += len(piece)
+        self.record.body_size += len(piece)
         if self._kept is not None:
             self._kept.append(piece)
         return piece
@@ -92,22 +116,3 @@ class Request:
             if len(found) > limit:
                 raise BodyTooLargeError
         return bytes(found)
-
-
-@dataclass(slots=True)
-class RecordedRequest:
-    """One request, with the status of its response.
-
-    Attributes:
-        status: 0 until the response is ready.
-        body_size: bytes of the body that were received.
-        violation: why a strict registry reports the request; empty if it does not.
-    """
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str] = field(repr=False)
-    status: int = 0
-    body_size: int = 0
-    violation: str = ""

@@ -257,7 +257,7 @@ class Registry:
 
     async def _handle(self, respond: Handler, request: Request, faults: RequestFaults) -> Response:
         """Record a request, and respond to it."""
-        record = RecordedRequest(request.method, request.path, request.query, request.headers)
+        record = request.record
         self.requests.append(record)
         line = f"{request.method} {request.path}"
         if not any(fnmatchcase(line, pattern) for pattern in self._allowed):
@@ -272,8 +272,6 @@ class Registry:
             _LOG.exception("%s failed", line)
             self._errors.append(exc)
             response = error_response(500, "UNKNOWN", f"{type(exc).__name__}: {exc}")
-        finally:
-            record.body_size = request.body_size
         add_headers(response, self._dialect)
         record.status = response.status
         if request.violations:
