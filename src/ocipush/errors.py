@@ -8,6 +8,7 @@
     ├─ AmbiguousImageError
     ├─ TargetRequiredError
     ├─ DigestMismatchError
+    ├─ ConflictingJobsError (ValueError)
     ├─ LayoutError
     │  ├─ InvalidLayoutError
     │  ├─ ManifestNotFoundError
@@ -47,6 +48,7 @@ __all__ = [
     "BlobCorruptError",
     "BlobMissingError",
     "BlobTooLargeError",
+    "ConflictingJobsError",
     "ConnectFailedError",
     "ConnectionLostError",
     "CredentialError",
@@ -74,6 +76,7 @@ __all__ = [
 ]
 
 Origin = Literal["source", "registry", "client"]
+AnsweredBy = Literal["registry", "token service", "web page"]
 
 
 def _rebuild(cls: type[OcipushError], args: tuple[Any, ...], state: dict[str, Any]) -> OcipushError:
@@ -146,6 +149,18 @@ class TargetRequiredError(OcipushError):
 
 class DigestMismatchError(OcipushError):
     """The target names a digest, and the image has another one."""
+
+
+class ConflictingJobsError(OcipushError, ValueError):
+    """Several jobs push different images to the same tag.
+
+    Attributes:
+        reference: the tag.
+    """
+
+    def __init__(self, message: str = "", *, hint: str | None = None, reference: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reference = reference
 
 
 class LayoutError(OcipushError):
@@ -309,6 +324,8 @@ class RegistryError(_ExchangeError):
         retry_after: seconds that the registry asked to wait, or None.
         renewable: whether a 401 can be answered with another token, so that the next attempt may succeed.
         limit: the largest request body that the registry says it accepts, in bytes, or None.
+        answered_by: who sent the response: the ``registry``, its ``token service``, or neither: a ``web page`` is that of a
+            proxy, a firewall or a login page in front of them.
     """
 
     origin: ClassVar[Origin] = "registry"
@@ -324,6 +341,7 @@ class RegistryError(_ExchangeError):
         retry_after: float | None = None,
         renewable: bool = False,
         limit: int | None = None,
+        answered_by: AnsweredBy = "registry",
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
@@ -334,6 +352,7 @@ class RegistryError(_ExchangeError):
         self.retry_after = retry_after
         self.renewable = renewable
         self.limit = limit
+        self.answered_by = answered_by
 
 
 class AuthenticationError(RegistryError):
