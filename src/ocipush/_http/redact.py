@@ -14,9 +14,9 @@ from ..errors import UnsafeLocationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-MAX_PATH: Final = 500  # characters of an URL's path that an error shows
+MAX_PATH: Final = 500  # characters of a URL's path that an error shows
 MAX_DETAIL: Final = 1000  # characters of a registry's own words that an error shows
-SHORTEST_SECRET: Final = 8  # characters; a shorter one would be taken out of words that it happens to stand in
+SHORTEST_SECRET: Final = 8  # characters; a shorter one would be removed from words that happen to contain it
 _SAMPLE: Final = 5  # characters that are looked up before anything is compared
 _LONGEST: Final = 16 * 1024  # characters of a text that are searched for secrets, far more than are shown
 _DEPTH: Final = 4  # readings of a text: as it is, and with up to three levels of escapes undone
@@ -28,7 +28,7 @@ _ESCAPE: Final = re.compile(
 
 
 def printable(text: str) -> str:
-    """Shorten, and neutralise what is not printed: a registry's words must not drive the terminal, or break its encoding."""
+    """Shorten ``text``, and replace what is not printable: a registry's words must not control the terminal."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text[: 4 * MAX_DETAIL])
     text = text.strip()
@@ -36,11 +36,11 @@ def printable(text: str) -> str:
 
 
 def redact(url: str) -> str:
-    """An URL fit for logs and errors: no user information, and no query but its digest (upload URLs can be signed)."""
+    """A URL for logs and errors: without user information, and of its query only the digest (upload URLs can be signed)."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "(not an URL)"
+        return "(not a URL)"
     digest = re.search(r"(?:^|&)digest=(sha[0-9]+(?::|%3A)[0-9a-f]+)", parts.query)
     query = f"…&digest={digest[1]}" if digest else "…"
     path = parts.path if len(parts.path) <= MAX_PATH else parts.path[:MAX_PATH] + "…"

@@ -113,10 +113,10 @@ class Pusher:
                 for scope in self._running:
                     scope.cancel()
                 await self._idle.wait()
-        transports = {id(client.transport): client.transport for client in self._clients.values()}
+        clients = {id(client.transport): client for client in self._clients.values()}
         self._clients.clear()
-        for transport in transports.values():
-            await transport.aclose()
+        for client in clients.values():
+            await client.aclose()
 
     @shows(PushOptions)
     @_without_locals
