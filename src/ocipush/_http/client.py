@@ -98,7 +98,7 @@ class Client:
         answer = timeouts.answer if request.commits is None else timeouts.for_commit(request.commits)
         started = anyio.current_time()
         with anyio.CancelScope() as scope:
-            self._watch(scope, request.body, answer)
+            prepared.extensions["clock"] = self._watch(scope, request.body, answer)
             try:
                 response = await self._transport.handle_async_request(prepared)
                 content = await _read(response)
@@ -149,16 +149,18 @@ class Client:
             prepared.extensions["target"] = target
         return prepared
 
-    def _watch(self, scope: anyio.CancelScope, body: bytes | FileBody, answer: float | None) -> None:
-        """Move the deadline of ``scope`` as bytes are sent; after the last one, it is ``answer`` seconds."""
-        stall, connect = self.timeouts.stall, self.timeouts.connect
+    def _watch(self, scope: anyio.CancelScope, body: bytes | FileBody, answer: float | None) -> Callable[[bool], None]:
+        """Move the deadline of ``scope`` as bytes are sent; after the last one, it is ``answer`` seconds.
+
+        Returns a function that stops the clock (False), or starts it anew (True).
+        """
+        stall = self.timeouts.stall
 
         def allow(seconds: float | None) -> None:
             scope.deadline = float("inf") if seconds is None else anyio.current_time() + seconds
 
         if not isinstance(body, FileBody):
-            allow(None if answer is None else answer + (connect or 0))
-            return
+            return self._clock(allow, answer)
         left, since, report = body.length, 0, body.on_sent
 
         def sent(count: int) -> None:
@@ -173,7 +175,12 @@ class Client:
                 report(count)
 
         body.on_sent = sent
-        allow(None if stall is None else stall + (connect or 0))
+        return self._clock(allow, stall)
+
+    def _clock(self, allow: Callable[[float | None], None], limit: float | None) -> Callable[[bool], None]:
+        first = None if limit is None else limit + (self.timeouts.connect or 0)
+        allow(first)
+        return lambda runs: allow(first if runs else None)
 
 
 @lru_cache(maxsize=64)
