@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from tests.real.images import digests_in, reachable, root_of
+from tests.real.images import digests_in, reachable, root_of, run
 
 import ocipush
 
@@ -118,3 +118,17 @@ async def test_unknown_ca_is_refused_and_the_option_that_helps_is_named(server: 
         await call()
     result = await call(tls_verify=False)
     assert not result.unchanged
+
+
+@pytest.mark.parametrize("image", ["umoci", "index"])
+async def test_archive_of_skopeo_arrives_digest_for_digest(
+    server: Server, store: Path, tmp_path: Path, image: str
+) -> None:
+    archive, layout = tmp_path / f"{image}.tar", tmp_path / "layout"
+    run("skopeo", "copy", "--all", f"oci:{store / image}:v1", f"oci-archive:{archive}:v1")
+    layout.mkdir()
+    run("tar", "-xf", archive, "-C", layout)
+    target = f"{server.host}/team/{image}:archive"
+    result = await ocipush.push(archive, target=target, **server.push_options)
+    assert (result.digest, result.media_type) == (root_of(layout)["digest"], IMAGES[image])
+    assert_same(server, target, layout, tmp_path / "copy")

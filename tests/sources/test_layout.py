@@ -50,6 +50,11 @@ def archive(path: Path) -> Path:
     return path.parent / "app.tar"
 
 
+def text(path: Path) -> Path:
+    (path.parent / "app.txt").write_text("FROM scratch\n" * 100)
+    return path.parent / "app.txt"
+
+
 def below_a_file(path: Path) -> Path:
     return archive(path) / "app"
 
@@ -87,11 +92,12 @@ def linked_index(path: Path) -> Path:
     ("make", "words", "hint"),
     [
         (absent, "No such file or directory", "check the path"),
-        (archive, "it is a file, not a directory", "unpack it"),
+        (archive, "app.tar is empty", "copy the archive again"),
+        (text, "is not a tar archive", "write it again"),
         (below_a_file, "Not a directory", "check the path"),
         (loop, "Too many levels of symbolic links", "check the path"),
         (skopeo_dir, "not an OCI layout", "`skopeo copy dir:{path} oci:DIRECTORY`"),
-        (empty, "not an OCI layout", "a layout is a directory with index.json"),
+        (empty, "not an OCI layout", "a layout is a directory or a tar archive with index.json"),
         (without_index, "not an OCI layout", "damaged or incomplete"),
         (linked_index, "it is a symbolic link, which is not followed", "`cp -rL`"),
     ],
@@ -181,8 +187,8 @@ async def test_layout_that_was_opened_just_before_the_task_was_cancelled_is_clos
     opened = threading.Event()
     real = Layout.open_blocking
 
-    def opening(path: Path) -> Layout:
-        found = real(path)
+    def opening(path: Path, check_cancelled: Callable[[], None]) -> Layout:
+        found = real(path, check_cancelled)
         opened.set()
         return found
 

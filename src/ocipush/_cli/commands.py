@@ -117,7 +117,8 @@ def image() -> None:
 def push(name: str, progress: Mode | None, form: str, deadline: float | None, **given: Any) -> None:
     """Push IMAGE to a registry.
 
-    IMAGE is the name of a directory in the store, or a recorded reference.
+    IMAGE is the name of a directory in the store, a recorded reference, or a path to a layout or an archive: it starts
+    with /, ./ or ../.
     """
     _check_stdout()
     _begin("ocipush.credentials")
@@ -127,7 +128,8 @@ def push(name: str, progress: Mode | None, form: str, deadline: float | None, **
         options["retry"] = ocipush.RetryPolicy(deadline=deadline)
     mode: Mode = progress or ("none" if _set("quiet") else "auto")
     with make_progress(mode, sys.stderr, is_logged=bool(_set("debug"))) as show:
-        call = partial(ocipush.push, name, on_event=show, **options)
+        source = Path(name) if _options.is_path(name) else name
+        call = partial(ocipush.push, source, on_event=show, **options)
         stopping = "stopping: closing uploads; press Ctrl-C again to quit immediately"
         result = _signals.run(call, on_stop=partial(show.stop, stopping))
     if not _set("quiet") and mode != "json":

@@ -60,6 +60,11 @@ def _options_with_value(group: click.Group) -> frozenset[str]:
     return frozenset(names - {"--tls-verify"})
 
 
+def is_path(image: str) -> bool:
+    """Whether an IMAGE is a path, not a name of the store."""
+    return image in {".", ".."} or image.startswith(("/", "./", "../"))
+
+
 def read_bool(_ctx: click.Context, _param: click.Parameter, value: str) -> bool:
     """Read one of the spellings that Go's flag package accepts."""
     if value not in _TRUE | _FALSE:

@@ -104,7 +104,8 @@ class Pusher:
         """Push one image. :class:`ocipush.PushOptions` describes the options.
 
         Args:
-            source: a name or reference of the store (``str``), or the directory of a layout (``PathLike``).
+            source: a name or reference of the store (``str``), or a path (``PathLike``) to the directory or the tar
+                archive of a layout.
 
         Raises:
             TypeError, ValueError: an option is unknown, has another type, or is out of range.

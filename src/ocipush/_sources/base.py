@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .._oci.descriptor import Descriptor
 
 
@@ -32,6 +34,36 @@ class BlobFile:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+
+class Tree(Protocol):
+    """The files of a layout: of a directory, or of an archive.
+
+    Attributes:
+        path: the directory or the archive.
+    """
+
+    path: Path
+
+    def open_regular(self, name: str) -> BlobFile:
+        """Open a regular file, whose steps are parted by ``/``. Blocking.
+
+        Raises:
+            BlobMissingError: it is not there (from FileNotFoundError), or is not a regular file.
+        """
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether there is an entry of this name, whatever it is."""
+        ...
+
+    def locate(self, name: str) -> str:
+        """How messages name a file. It need not exist."""
+        ...
+
+    def close(self) -> None:
+        """Close the tree. Files that are open stay open."""
+        ...
 
 
 class Source(Protocol):

@@ -11,7 +11,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final, Self
 
-from ..errors import LayoutError, OcipushError
+from ..errors import BlobMissingError, LayoutError, OcipushError
+from .base import BlobFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +76,27 @@ class Directory:
             raise _error(errno.ELOOP)
         return descriptor
 
+    def open_regular(self, name: str) -> BlobFile:
+        """Open a regular file below the directory.
+
+        Raises:
+            BlobMissingError: it cannot be opened, or is not a regular file.
+        """
+        where = self.locate(name)
+        try:
+            descriptor = self.open_file(name)
+        except OSError as exc:
+            raise unreadable(BlobMissingError, f"{where} cannot be opened", exc, path=where) from exc
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise BlobMissingError(f"{where} is not a regular file", path=where)
+        return BlobFile(descriptor, size=status.st_size)
+
+    def locate(self, name: str) -> str:
+        """The path of a file, for messages."""
+        return str(self.path / name)
+
     def has(self, name: str) -> bool:
         """Whether there is an entry of this name, whatever it is."""
         try:
@@ -92,6 +114,11 @@ class Directory:
         with os.scandir(here) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         return sorted(names, key=os.fsencode)
+
+
+def open_path(path: Path) -> int:
+    """Open a file by its path, which the caller trusts: symbolic links in it are followed. Give its descriptor."""
+    return os.open(path, _FILE & ~_NO_FOLLOW)
 
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
