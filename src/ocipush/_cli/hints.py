@@ -12,6 +12,7 @@ OPTIONS: Final = {
     "authfile": "--authfile",
     "ca_file": "--ca-file",
     "chunk_size": "--chunk-size",
+    "compress": "--compress",
     "concurrency": "--concurrency",
     "credentials": "`ocipush image login`",
     "deadline": "--deadline",

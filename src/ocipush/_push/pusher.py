@@ -118,7 +118,8 @@ class Pusher:
         return await reporter.run(self._push(source, given, reporter))
 
     async def _push(self, source: str | PathLike[str], options: PushOptions, reporter: Reporter) -> PushResult:
-        async with open_source(source, ref=options["ref"], store=self._store) as found:
+        opening = open_source(source, ref=options["ref"], store=self._store, compression=options["compress"])
+        async with opening as found:
             warnings = list(found.warnings)
             root = found.root
             reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)

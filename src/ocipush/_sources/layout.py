@@ -33,6 +33,7 @@ class Layout:
 
     Attributes:
         path: the directory or the archive.
+        tree: the same, open.
         index: its ``index.json``.
         warnings: see ``Source``.
     """
@@ -41,7 +42,7 @@ class Layout:
         self.path = tree.path
         self.index = index
         self.warnings = warnings
-        self._tree = tree
+        self.tree = tree
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str]) -> Layout:
@@ -56,13 +57,7 @@ class Layout:
     @classmethod
     def open_blocking(cls, path: Path, check_cancelled: Callable[[], None] = lambda: None) -> Layout:
         """:meth:`open`, for a worker thread. ``check_cancelled`` is called while a long archive is indexed."""
-        try:
-            tree: Tree = Directory.open(path)
-        except OSError as exc:
-            if exc.errno != errno.ENOTDIR or not path.exists():
-                raise _no_directory(path, exc) from exc
-            tree = Archive.open(path, check_cancelled)
-        return cls.read(tree)
+        return cls.read(open_tree(path, check_cancelled))
 
     @classmethod
     def read(cls, tree: Tree) -> Layout:
@@ -86,7 +81,7 @@ class Layout:
 
     def close(self) -> None:
         """Close the directory or archive."""
-        self._tree.close()
+        self.tree.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,7 +115,7 @@ class Layout:
 
     def locate(self, descriptor: Descriptor) -> str:
         """The path of a blob's file."""
-        return self._tree.locate(_name(descriptor))
+        return self.tree.locate(_name(descriptor))
 
     def _open_blob(self, blob: Descriptor) -> BlobFile | bytes:
         opened = self._open(blob)
@@ -133,12 +128,26 @@ class Layout:
     def _open(self, blob: Descriptor) -> BlobFile | bytes:
         """A blob's file, or the verified content that its descriptor embeds."""
         try:
-            return self._tree.open_regular(_name(blob))
+            return self.tree.open_regular(_name(blob))
         except BlobMissingError:
             embedded = blob.embedded()
             if embedded is None:
                 raise
             return embedded
+
+
+def open_tree(path: Path, check_cancelled: Callable[[], None] = lambda: None) -> Tree:
+    """Open a directory or an archive. Blocking.
+
+    Raises:
+        InvalidLayoutError: it is neither, or cannot be opened.
+    """
+    try:
+        return Directory.open(path)
+    except OSError as exc:
+        if exc.errno != errno.ENOTDIR or not path.exists():
+            raise _no_directory(path, exc) from exc
+    return Archive.open(path, check_cancelled)
 
 
 def _name(descriptor: Descriptor) -> str:
@@ -201,6 +210,4 @@ def _without_index(tree: Tree, failure: BlobMissingError) -> str | None:
         return failure.hint
     if tree.has("manifest.json") and tree.has("version"):
         return f"it looks like a `dir:` image of skopeo: convert it with `skopeo copy dir:{tree.path} oci:DIRECTORY`"
-    if tree.has("manifest.json"):
-        return f"it looks like an archive of `docker save`: convert it with `skopeo copy docker-archive:{tree.path} oci:DIRECTORY`"
     return "a layout is a directory or a tar archive with index.json, oci-layout and blobs"
