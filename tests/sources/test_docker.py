@@ -72,7 +72,7 @@ def open_files() -> set[str]:
 async def push(source: Path, **options: Any) -> tuple[ocipush.PushResult, Repository]:
     before = open_files()
     async with Registry() as registry:
-        result = await ocipush.push(source, **{"target": f"{registry.host}/team/app:1", **options})
+        result = await ocipush.push(source, target=f"{registry.host}/team/app:1", **options)
         held = registry.repository("team/app")
     assert open_files() == before
     assert held.tags == {"1": result.digest}
@@ -185,6 +185,30 @@ async def test_link_between_layers_of_an_archive_is_followed(archive: Path) -> N
     assert layers_in(held, result.digest) == [layer, layer]
 
 
+def longer(layer: bytes) -> bytes:
+    return layer + b"!"
+
+
+def cut_off(layer: bytes) -> bytes:
+    return gzip.compress(layer)[:-9]
+
+
+def garbled(layer: bytes) -> bytes:
+    return gzip.compress(layer)[:10] + b"\xff" * 50
+
+
+def longer_compressed(layer: bytes) -> bytes:
+    return gzip.compress(layer + b"!")
+
+
+def a_list(_: list[bytes]) -> bytes:
+    return b"[]"
+
+
+def no_digest(_: list[bytes]) -> bytes:
+    return b'{"rootfs":{"diff_ids":["x"]}}'
+
+
 def edit(**fields: Any) -> Callable[[list[dict[str, Any]]], object]:
     return lambda listed: listed[0].update(fields)
 
@@ -200,12 +224,12 @@ def edit(**fields: Any) -> Callable[[list[dict[str, Any]]], object]:
         pytest.param({"change": edit(Layers=["manifest.json"] * 2)}, errors.BlobCorruptError, "does not match the config's diff_id", id="another"),
         pytest.param({"change": edit(Config=7)}, errors.InvalidLayoutError, "not a valid list of saved images", id="no name"),
         pytest.param({"change": list.clear}, errors.ManifestNotFoundError, "holds no image", id="no image"),
-        pytest.param({"stored": lambda layer: layer + b"!"}, errors.BlobCorruptError, "does not match the config's diff_id", id="changed"),
-        pytest.param({"stored": lambda layer: gzip.compress(layer)[:-9]}, errors.BlobCorruptError, "is damaged", id="cut off"),
-        pytest.param({"stored": lambda layer: gzip.compress(layer)[:10] + b"\xff" * 50}, errors.BlobCorruptError, "is damaged", id="no gzip"),
-        pytest.param({"stored": lambda layer: gzip.compress(layer + b"!")}, errors.BlobCorruptError, "does not match the config's diff_id", id="compressed"),
-        pytest.param({"config": lambda _: b"[]"}, errors.InvalidLayoutError, "is not a JSON object", id="config is a list"),
-        pytest.param({"config": lambda _: b'{"rootfs":{"diff_ids":["x"]}}'}, errors.InvalidLayoutError, "is not a digest", id="no digest"),
+        pytest.param({"stored": longer}, errors.BlobCorruptError, "does not match the config's diff_id", id="changed"),
+        pytest.param({"stored": cut_off}, errors.BlobCorruptError, "is damaged", id="cut off"),
+        pytest.param({"stored": garbled}, errors.BlobCorruptError, "is damaged", id="no gzip"),
+        pytest.param({"stored": longer_compressed}, errors.BlobCorruptError, "does not match the config's diff_id", id="compressed"),
+        pytest.param({"config": a_list}, errors.InvalidLayoutError, "is not a JSON object", id="config is a list"),
+        pytest.param({"config": no_digest}, errors.InvalidLayoutError, "is not a digest", id="no digest"),
     ],
 )  # fmt: skip
 async def test_archive_that_lies_is_refused_before_the_first_request(
