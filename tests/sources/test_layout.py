@@ -72,6 +72,18 @@ def skopeo_dir(path: Path) -> Path:
     return made
 
 
+def ollama(path: Path) -> Path:
+    for name in ("manifests", "blobs"):
+        (path.parent / "models" / name).mkdir(parents=True)
+    return path.parent / "models"
+
+
+def sparse(path: Path) -> Path:
+    (path / "index.json").unlink()
+    (path / "oci-layout").rename(path / "sparse-oci-layout")
+    return path
+
+
 def empty(path: Path) -> Path:
     (path.parent / "empty").mkdir()
     return path.parent / "empty"
@@ -97,6 +109,8 @@ def linked_index(path: Path) -> Path:
         (below_a_file, "Not a directory", "check the path"),
         (loop, "Too many levels of symbolic links", "check the path"),
         (skopeo_dir, "not an OCI layout", "`skopeo copy dir:{path} oci:DIRECTORY`"),
+        (ollama, "not an OCI layout", "it looks like the models of ollama"),
+        (sparse, "not an OCI layout", "a layout of rules_img without layers"),
         (empty, "not an OCI layout", "a layout is a directory or a tar archive with index.json"),
         (without_index, "not an OCI layout", "damaged or incomplete"),
         (linked_index, "it is a symbolic link, which is not followed", "`cp -rL`"),

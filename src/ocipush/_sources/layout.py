@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio.from_thread
 
-from .._oci.document import MAX_MANIFEST_SIZE, Index, parse_document
+from .._oci.descriptor import has_document, is_dropped
+from .._oci.document import MAX_MANIFEST_SIZE, parse_document, parse_layout_index
 from .._oci.json import parse_json_object
-from ..errors import BlobCorruptError, BlobMissingError, InvalidLayoutError, OcipushError
+from ..errors import BlobCorruptError, BlobMissingError, InvalidLayoutError, LayoutError, OcipushError
 from .archive import Archive
 from .base import BlobFile
 from .files import Directory, read_at, unreadable
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._oci.descriptor import Descriptor
+    from .._oci.document import Index
     from .base import Tree
 
-_VERSION: Final = re.compile(r"1\.0\.[0-9]+")
+_REFERRERS: Final = re.compile(r"(?:^|:)sha(?:256|512)-[0-9a-f]{64,128}(?:\.[a-z]+)?$")
+_VERSION: Final = re.compile(r"1\.[0-9]+\.[0-9]+")
+_MAX_INDEX_SIZE: Final = 64 * 1024 * 1024  # of index.json, which is never sent
+_SHOWN: Final = 10  # descriptors that warnings name
+_MOST_ASKED: Final = 100  # candidates that are read to see which of them are images
 
 
 class Layout:
@@ -49,7 +55,7 @@ class Layout:
         """Open the layout in ``path``, a directory or an archive.
 
         Raises:
-            InvalidLayoutError: it is not a layout, or of a version other than 1.0.x.
+            InvalidLayoutError: it is not a layout, or of a version other than 1.x.
         """
         where = Path(path)
         return await open_in_thread(lambda: cls.open_blocking(where, anyio.from_thread.check_cancelled))
@@ -66,14 +72,13 @@ class Layout:
             warnings = _check_version(tree)
             where = tree.locate("index.json")
             try:
-                raw = _read_text(tree, "index.json")
+                raw = _read_text(tree, "index.json", _MAX_INDEX_SIZE)
             except BlobMissingError as exc:
                 raise InvalidLayoutError(
                     f"{tree.path} is not an OCI layout: {exc.message}", hint=_without_index(tree, exc), path=where
                 ) from exc
-            index = parse_document(raw, where=where, index=True)
-            if not isinstance(index, Index):
-                raise InvalidLayoutError(f"{where} is not an image index", path=where)
+            index, problems = parse_layout_index(raw, where=where)
+            warnings += tuple(f"{where}: a descriptor is ignored: {one}" for one in problems[:_SHOWN])
         except BaseException:
             tree.close()
             raise
@@ -95,8 +100,23 @@ class Layout:
         return str(self.path)
 
     def select(self, ref: str | None = None) -> Descriptor:
-        """The root to push; see ``Source``."""
-        return select_descriptor(self.index.manifests, ref, where=self.where)
+        """The root to push; see ``Source``. What refers to an image, such as its signature, needs ``ref``. Blocking."""
+        manifests = self.index.manifests
+        if ref is None and 1 < len(manifests) <= _MOST_ASKED:
+            manifests = tuple(one for one in manifests if not self._is_about_another(one)) or manifests
+        return select_descriptor(manifests, ref, where=self.where)
+
+    def _is_about_another(self, descriptor: Descriptor) -> bool:
+        """Whether this is a signature, an SBOM or the like: a manifest with a subject, or under a tag made of a digest."""
+        if is_dropped(descriptor) or (descriptor.ref_name and _REFERRERS.search(descriptor.ref_name)):
+            return True
+        if not has_document(descriptor) or descriptor.size > MAX_MANIFEST_SIZE:
+            return False
+        where = self.locate(descriptor)
+        try:
+            return parse_document(self.read_document(descriptor), where=where).subject is not None
+        except LayoutError:  # it is told of when it is chosen
+            return False
 
     def read_document(self, descriptor: Descriptor) -> bytes:
         """The bytes of a manifest or index; those that its descriptor embeds if the file is absent."""
@@ -162,23 +182,25 @@ def _read(opened: BlobFile, limit: int) -> bytes:
         opened.close()
 
 
-def _read_text(tree: Tree, name: str) -> bytes:
+def _read_text(tree: Tree, name: str, limit: int) -> bytes:
     """Read ``index.json`` or ``oci-layout``."""
     opened = tree.open_regular(name)
-    if opened.size > MAX_MANIFEST_SIZE:
+    if opened.size > limit:
         opened.close()
         where = tree.locate(name)
         raise InvalidLayoutError(
-            f"{where} has {opened.size} bytes, more than 4 MiB", hint=f"no larger {name} is read", path=where
+            f"{where} has {opened.size} bytes, more than {limit // 2**20} MiB",
+            hint=f"no larger {name} is read",
+            path=where,
         )
-    return _read(opened, MAX_MANIFEST_SIZE)
+    return _read(opened, limit)
 
 
 def _check_version(tree: Tree) -> tuple[str, ...]:
     path = tree.path
     where = tree.locate("oci-layout")
     try:
-        raw = _read_text(tree, "oci-layout")
+        raw = _read_text(tree, "oci-layout", MAX_MANIFEST_SIZE)
     except BlobMissingError as exc:
         if not isinstance(exc.__cause__, FileNotFoundError):
             raise InvalidLayoutError(f"{path} is not an OCI layout: {exc.message}", hint=exc.hint, path=where) from exc
@@ -186,7 +208,7 @@ def _check_version(tree: Tree) -> tuple[str, ...]:
     version = parse_json_object(raw, where=where).get("imageLayoutVersion")
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise InvalidLayoutError(
-            f"{where} is of version {ascii(version)[:80]}; 1.0.x is supported",
+            f"{where} is of version {ascii(version)[:80]}; 1.x.y is supported",
             hint="a newer ocipush may read it",
             path=where,
         )
@@ -206,7 +228,13 @@ def _no_directory(path: Path, exc: OSError) -> OcipushError:
 
 def _without_index(tree: Tree, failure: BlobMissingError) -> str | None:
     """The hint for a directory or archive whose index.json cannot be read."""
-    if not isinstance(failure.__cause__, FileNotFoundError) or tree.has("oci-layout") or tree.has("blobs"):
+    if not isinstance(failure.__cause__, FileNotFoundError) or tree.has("oci-layout"):
+        return failure.hint
+    if tree.has("sparse-oci-layout"):
+        return "it is a layout of rules_img without layers: build the target that writes a whole layout"
+    if tree.has("manifests") and tree.has("blobs"):
+        return "it looks like the models of ollama: `ollama push` pushes those"
+    if tree.has("blobs"):
         return failure.hint
     if tree.has("manifest.json") and tree.has("version"):
         return f"it looks like a `dir:` image of skopeo: convert it with `skopeo copy dir:{tree.path} oci:DIRECTORY`"

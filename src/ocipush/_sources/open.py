@@ -64,7 +64,9 @@ async def open_source(
             lambda: match_image(store, image, check_cancelled=anyio.from_thread.check_cancelled)
         )
         async with match.layout as layout:
-            root = match.descriptor if ref is None and match.descriptor is not None else layout.select(ref)
+            root = match.descriptor if ref is None else None
+            if root is None:
+                root = await anyio.to_thread.run_sync(layout.select, ref)
             yield Found(layout, root, (*match.warnings, *layout.warnings))
         return
     path = Path(image)
@@ -72,7 +74,7 @@ async def open_source(
     with closing(opened):
         warnings: tuple[str, ...] = ()
         if isinstance(opened, Layout):
-            root = opened.select(ref)
+            root = await anyio.to_thread.run_sync(opened.select, ref)
             problem = await _why_incomplete(opened, root)
             if problem is None:
                 yield Found(opened, root, opened.warnings)

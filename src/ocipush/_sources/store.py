@@ -192,7 +192,7 @@ def _match_recorded(
     with ExitStack() as closing_kept:
         for layout in _layouts(store, check_cancelled):
             listed.append(_describe(layout))
-            recorded = [one for one in layout.index.manifests if wanted and one.ref_name == wanted]
+            recorded = [one for one in layout.index.manifests if wanted and wanted in one.names]
             found += [(layout.path.name, one) for one in recorded]
             if recorded and kept is None:
                 kept = layout
@@ -242,7 +242,7 @@ def _describe(layout: Layout, *, sizes: bool = False) -> StoreImage:
     return StoreImage(
         name=layout.path.name,
         path=layout.path,
-        ref=first.ref_name if first else None,
+        ref=first.full_name if first else None,
         digest=first.digest if first else None,
         media_type=first.media_type if first else None,
         size=_size(layout.path) if sizes else None,
