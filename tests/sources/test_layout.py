@@ -113,7 +113,7 @@ def linked_index(path: Path) -> Path:
         (sparse, "not an OCI layout", "a layout of rules_img without layers"),
         (empty, "not an OCI layout", "a layout is a directory or a tar archive with index.json"),
         (without_index, "not an OCI layout", "damaged or incomplete"),
-        (linked_index, "it is a symbolic link, which is not followed", "`cp -rL`"),
+        (linked_index, "it is a symbolic link that leads out, which is not followed", "`cp -rL`"),
     ],
 )
 async def test_what_is_no_layout_gets_the_hint_that_fits(

@@ -171,8 +171,8 @@ def test_store_that_becomes_a_link_after_it_was_opened_is_not_followed(
     write(tmp_path / "other", "app", b"secret", REF)
     real = Directory.open
 
-    def opened(path: Path) -> Directory:
-        directory = real(path)
+    def opened(path: Path, **options: Any) -> Directory:
+        directory = real(path, **options)
         path.rename(tmp_path / "moved")
         path.symlink_to(tmp_path / "other")
         return directory

@@ -16,6 +16,7 @@ OPTIONS: Final = {
     "concurrency": "--concurrency",
     "credentials": "`ocipush image login`",
     "deadline": "--deadline",
+    "follow_links": "--follow-links",
     "force": "--force",
     "mount_from": "--mount-from",
     "ref": "--ref",

@@ -162,6 +162,11 @@ _PUSH_OPTIONS: Final = (
         help="Upload everything again, even blobs the registry claims to have.",
     ),
     click.option(
+        "--follow-links",
+        is_flag=True,
+        help="Follow symbolic links that lead out of the layout, too, and hash the files.",
+    ),
+    click.option(
         "--compress",
         type=click.Choice(["gzip", "none"]),
         help="How layers of a `docker save` archive are compressed that are not yet.  [default: gzip]",

@@ -119,6 +119,7 @@ class _ImageOptions(TypedDict, total=False):
     mount_from: Annotated[str | None, Option(check=_repository)]
     force: Annotated[bool, Option(default=False)]
     compress: Annotated[Literal["gzip", "none"], Option("gzip", _compression)]
+    follow_links: Annotated[bool, Option(default=False)]
 
 
 class PushOptions(_ImageOptions, total=False):
@@ -134,6 +135,8 @@ class PushOptions(_ImageOptions, total=False):
         mount_from: a repository of the same registry that may hold the blobs; those it holds are mounted, not uploaded.
         force: upload everything again, even blobs the registry claims to have; for a registry that has lost blobs.
         compress: how layers of a ``docker save`` archive are compressed that are not compressed yet; "gzip" or "none".
+        follow_links: follow symbolic links that lead out of the layout, too. What they lead to is hashed before it is
+            sent.
         tls_verify: overrides the option of the ``Pusher`` for this push.
     """
 

@@ -118,7 +118,13 @@ class Pusher:
         return await reporter.run(self._push(source, given, reporter))
 
     async def _push(self, source: str | PathLike[str], options: PushOptions, reporter: Reporter) -> PushResult:
-        opening = open_source(source, ref=options["ref"], store=self._store, compression=options["compress"])
+        opening = open_source(
+            source,
+            ref=options["ref"],
+            store=self._store,
+            compression=options["compress"],
+            follow_links=options["follow_links"],
+        )
         async with opening as found:
             warnings = list(found.warnings)
             root = found.root

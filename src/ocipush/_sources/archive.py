@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import BlobCorruptError, BlobMissingError, InvalidLayoutError
 from .base import BlobFile
-from .files import open_path, read_at, too_many_files, unreadable
+from .files import open_again, open_path, read_at, unreadable
 from .tar import read_members
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ class Archive:
                 path=where,
             )
         try:
-            return BlobFile(os.dup(self._descriptor), size=member.size, offset=member.offset)
+            opened = open_again(self._descriptor, self.path)
         except OSError as exc:
-            raise too_many_files(f"{where} cannot be opened", exc) or exc from exc
+            raise unreadable(BlobMissingError, f"{where} cannot be opened", exc, path=where) from exc
+        return BlobFile(opened, size=member.size, offset=member.offset)
 
     def has(self, name: str) -> bool:
         """Whether there is an entry of this name."""

@@ -15,13 +15,15 @@ class BlobFile:
     """An open blob: ``size`` bytes of a file, from ``offset`` on. An async context manager that closes the file.
 
     Each blob owns its descriptor. A source that keeps one file for many blobs gives each a duplicate (``os.dup``).
-    Duplicates share the position in the file, so readers name the offset of each read.
+    Duplicates share the position in the file, so readers name the offset of each read. If it ``is_outside``, a link led to
+    it out of the source, so it is not sent before it was hashed.
     """
 
-    __slots__ = ("descriptor", "offset", "size")
+    __slots__ = ("descriptor", "is_outside", "offset", "size")
 
-    def __init__(self, descriptor: int, *, size: int, offset: int = 0) -> None:
+    def __init__(self, descriptor: int, *, size: int, offset: int = 0, is_outside: bool = False) -> None:
         self.descriptor = descriptor
+        self.is_outside = is_outside
         self.offset = offset
         self.size = size
 

@@ -18,6 +18,7 @@ from .base import BlobFile
 from .files import Directory, read_at, unreadable
 from .select import select_descriptor
 from .threads import open_in_thread
+from .verify import has_digest
 
 if TYPE_CHECKING:
     import os
@@ -131,7 +132,16 @@ class Layout:
 
     async def open_blob(self, blob: Descriptor) -> BlobFile | bytes:
         """Open a blob's file; if it is absent, give the content that its descriptor embeds."""
-        return self._open_blob(blob)  # not in a worker thread: to ask one takes ten times as long
+        opened = self._open_blob(blob)  # not in a worker thread: to ask one takes ten times as long
+        if isinstance(opened, BlobFile) and opened.is_outside:
+            try:
+                where = self.locate(blob)
+                if not await has_digest(opened, blob, where=where):
+                    raise BlobCorruptError(f"{where}: the content does not match its digest", path=where)
+            except BaseException:
+                opened.close()
+                raise
+        return opened
 
     def locate(self, descriptor: Descriptor) -> str:
         """The path of a blob's file."""
@@ -156,14 +166,16 @@ class Layout:
             return embedded
 
 
-def open_tree(path: Path, check_cancelled: Callable[[], None] = lambda: None) -> Tree:
+def open_tree(path: Path, check_cancelled: Callable[[], None] = lambda: None, *, follow_links: bool = False) -> Tree:
     """Open a directory or an archive. Blocking.
+
+    ``follow_links``: of a directory, follow links that lead out of it, too.
 
     Raises:
         InvalidLayoutError: it is neither, or cannot be opened.
     """
     try:
-        return Directory.open(path)
+        return Directory.open(path, follow_links=follow_links)
     except OSError as exc:
         if exc.errno != errno.ENOTDIR or not path.exists():
             raise _no_directory(path, exc) from exc

@@ -48,11 +48,12 @@ async def open_source(
     ref: str | None,
     store: str | os.PathLike[str],
     compression: Compression = "gzip",
+    follow_links: bool = False,
 ) -> AsyncGenerator[Found]:
     """Open what ``image`` stands for: a path (``PathLike``), or the name or reference of an image in ``store`` (``str``).
 
     ``ref`` chooses among several images of one source: a recorded reference, a tag, or a digest. ``compression`` is for
-    layers of ``docker save`` archives.
+    layers of ``docker save`` archives. ``follow_links``: follow links that lead out of a layout, too.
 
     Raises:
         ImageNotFoundError: the store holds no such image.
@@ -61,7 +62,9 @@ async def open_source(
     """
     if isinstance(image, str):
         match = await open_in_thread(
-            lambda: match_image(store, image, check_cancelled=anyio.from_thread.check_cancelled)
+            lambda: match_image(
+                store, image, follow_links=follow_links, check_cancelled=anyio.from_thread.check_cancelled
+            )
         )
         async with match.layout as layout:
             root = match.descriptor if ref is None else None
@@ -70,7 +73,7 @@ async def open_source(
             yield Found(layout, root, (*match.warnings, *layout.warnings))
         return
     path = Path(image)
-    opened = await open_in_thread(lambda: _open_path(path, anyio.from_thread.check_cancelled))
+    opened = await open_in_thread(lambda: _open_path(path, anyio.from_thread.check_cancelled, follow_links))
     with closing(opened):
         warnings: tuple[str, ...] = ()
         if isinstance(opened, Layout):
@@ -87,9 +90,9 @@ async def open_source(
             yield Found(source, source.select(), warnings)
 
 
-def _open_path(path: Path, check_cancelled: Callable[[], None]) -> Layout | DockerArchive:
+def _open_path(path: Path, check_cancelled: Callable[[], None], follow_links: bool) -> Layout | DockerArchive:
     """Open the image in a directory or an archive, whatever kind it is."""
-    tree = open_tree(path, check_cancelled)
+    tree = open_tree(path, check_cancelled, follow_links=follow_links)
     if tree.has("index.json") or not tree.has("manifest.json") or tree.has("version"):
         return Layout.read(tree)
     try:

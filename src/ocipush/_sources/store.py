@@ -92,11 +92,15 @@ def list_images(store: str | os.PathLike[str] = DEFAULT_STORE, *, sizes: bool = 
 
 
 def match_image(
-    store: str | os.PathLike[str], image: str, *, check_cancelled: Callable[[], None] = lambda: None
+    store: str | os.PathLike[str],
+    image: str,
+    *,
+    follow_links: bool = False,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> Match:
     """Open the image that IMAGE names (docs/matching.md, "Finding the image"). Blocking.
 
-    ``check_cancelled`` is called before each layout of the store is read. What it raises ends the search.
+    ``follow_links``: in a layout, follow links that lead out of the store, too. ``check_cancelled`` is called before each layout of the store is read. What it raises ends the search.
 
     Raises:
         ImageNotFoundError: with near names.
@@ -104,7 +108,7 @@ def match_image(
         LayoutError: the one asked for cannot be read.
     """
     path, wanted = Path(store), strip_white_space(image)
-    directory = _open_store(path)
+    directory = _open_store(path, follow_links=follow_links)
     if directory is None:
         raise _not_found(path, wanted, [], f"there is no directory {path}")
     with directory:
@@ -119,10 +123,10 @@ def match_image(
     raise _not_found(path, wanted, listed, problem)
 
 
-def _open_store(path: Path) -> Directory | None:
+def _open_store(path: Path, *, follow_links: bool = False) -> Directory | None:
     """Open a store; None if there is no such directory."""
     try:
-        return Directory.open(path)
+        return Directory.open(path, follow_links=follow_links)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
