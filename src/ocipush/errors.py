@@ -74,6 +74,7 @@ __all__ = [
 ]
 
 Origin = Literal["source", "registry", "client"]
+AnsweredBy = Literal["registry", "token service", "storage", "web page"]
 
 
 def _rebuild(cls: type[OcipushError], args: tuple[Any, ...], state: dict[str, Any]) -> OcipushError:
@@ -195,7 +196,7 @@ class CredentialError(OcipushError):
         self,
         message: str = "",
         *,
-        hint: str | None = "fix the login file, or name another one with --authfile (authfile=, OCIPUSH_AUTHFILE)",
+        hint: str | None = "fix the login file, or name another one with authfile= or OCIPUSH_AUTHFILE",
         source: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
@@ -302,8 +303,10 @@ class RegistryError(_ExchangeError):
     Attributes:
         status: the HTTP status.
         codes: error codes of the response body (distribution-spec, "Error Codes").
-        detail: the registry's own words, shortened.
-        digests: the digests named in the ``detail`` fields of the response, such as the blobs that a manifest lacks.
+        detail: the registry's own words, with the ``detail`` fields of the response, shortened.
+        digests: the digests named in the response, such as the blobs that a manifest lacks.
+        answered_by: who sent the response: the ``registry``, the ``token service`` or the ``storage`` that it names, or
+            a ``web page`` of a proxy, a firewall or a login page in front of one of them.
         method, url: the request, without the query of its URL.
         attempts, sent, seconds: as in :class:`TransportError`.
         retry_after: seconds that the registry asked to wait, or None.
@@ -321,6 +324,7 @@ class RegistryError(_ExchangeError):
         codes: tuple[str, ...] = (),
         detail: str = "",
         digests: tuple[str, ...] = (),
+        answered_by: AnsweredBy = "registry",
         retry_after: float | None = None,
         renewable: bool = False,
         limit: int | None = None,
@@ -331,6 +335,7 @@ class RegistryError(_ExchangeError):
         self.codes = codes
         self.detail = detail
         self.digests = digests
+        self.answered_by: AnsweredBy = answered_by
         self.retry_after = retry_after
         self.renewable = renewable
         self.limit = limit

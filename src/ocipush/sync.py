@@ -99,9 +99,9 @@ class Pusher:
         """:meth:`ocipush.Pusher.push`, blocking; the same options, result and errors."""
         return self._run(partial(self._pusher.push, source, **options))
 
-    def check_login(self, registry: str, login: Login | None = None) -> None:
+    def check_login(self, registry: str, login: Login | None = None) -> bool:
         """:meth:`ocipush.Pusher.check_login`, blocking."""
-        self._run(partial(self._pusher.check_login, registry, login))
+        return self._run(partial(self._pusher.check_login, registry, login))
 
 
 @shows(AllOptions)

@@ -175,7 +175,7 @@ async def test_callback_that_raises_ends_the_push_with_its_own_error(image: Path
 @pytest.mark.parametrize("recorded", [None, "latest"])
 def test_reference_is_never_made_up(recorded: str | None) -> None:
     root = Descriptor(digest=Digest.of(b""), size=0)
-    with pytest.raises(errors.TargetRequiredError, match="--target"):
+    with pytest.raises(errors.TargetRequiredError, match="target="):
         choose_target(None, recorded, path="x", root=root)
     assert choose_target(None, "host.example/a:1", path="x", root=root).name == "host.example/a:1"
     assert choose_target(" host.example/b:1 ", "latest", path="x", root=root).name == "host.example/b:1"

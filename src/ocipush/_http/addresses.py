@@ -174,8 +174,8 @@ class AddressPolicy:
         host = parts.netloc.rpartition("@")[2]
         return UnsafeLocationError(
             f"the registry points to {host} {what}, where it has no business",
-            hint="--tls-verify=false (tls_verify=False) allows plain HTTP, where the network is trusted"
+            hint="tls_verify=False allows plain HTTP, where the network is trusted"
             if plain
-            else f"if that is right, --allow-host {host} (allow_hosts=) lets it",
+            else f"if this is intended, allow {host} with allow_hosts=",
             url=f"{parts.scheme}://{host}{parts.path[:500]}",
         )

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 # What OpenSSL says when the first bytes that come are no TLS record.
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
-_CA_HINT: Final = "name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false"
+_CA_HINT: Final = "name its CA with ca_file=, or, in a trusted private network only, use tls_verify=False"
+_PLAIN_HINTS: Final = {
+    "registry": "a registry that speaks plain HTTP needs tls_verify=False",
+    "token service": "the registry names this token service with https, and it speaks plain HTTP: check the registry's settings",
+    "storage": "the registry sends uploads to this storage with https, and it speaks plain HTTP: check the registry's settings",
+}
+_UNREACHABLE_HINTS: Final = {
+    "registry": "is the registry running, and its name and port right?",
+    "token service": "the registry names this token service: can it be reached from here, by this name and port?",
+    "storage": "the registry sends uploads to this storage: can it be reached from here, by this name and port?",
+}
 _CERTIFICATE_HINTS: Final = {  # by OpenSSL's X509_V_ERR codes, where another CA would not help
     9: "it is not valid yet: is this machine's clock right?",
     10: "it has expired: the registry needs a new one",
@@ -39,7 +49,7 @@ def stalled(request: Request, seconds: float) -> StalledError:
     """The error for a request that made no progress in time, ``seconds`` after it began."""
     return StalledError(
         f"{request} stalled: no progress, {seconds:.0f} s after it began",
-        hint="the registry, or the way to it, is slow or stuck; timeouts= sets how long to wait",
+        hint=f"the {request.peer}, or the way to it, is slow or stuck; timeouts= sets how long to wait",
         **request.facts(),
     )
 
@@ -66,9 +76,9 @@ def transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, request:
         plain = tls.reason in _NOT_TLS
         return ConnectFailedError(
             f"{asked}: the other side does not speak TLS" if plain else f"{asked}: TLS failed: {tls.reason or tls}",
-            hint="a registry that speaks plain HTTP needs --tls-verify=false (tls_verify=False)"
+            hint=_PLAIN_HINTS[request.peer]
             if plain
-            else "the two sides agree on no version or cipher, or the registry wants a client certificate (ssl_context=)",
+            else "the two sides agree on no version or cipher, or the server requires a client certificate (ssl_context=)",
             **request.facts(),
             temporary=False,
         )
@@ -84,7 +94,7 @@ def transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, request:
         reason = f"the name cannot be resolved: {unknown}" if unknown else f"cannot connect: {exc}"
         return ConnectFailedError(
             f"{asked}: {'nobody listens there: connection refused' if refused else reason}",
-            hint="is the registry running, and its name and port right?",
+            hint=_UNREACHABLE_HINTS[request.peer],
             **request.facts(),
             refused=refused,
             temporary=unknown is None or getattr(unknown, "errno", None) == socket.EAI_AGAIN,
@@ -92,7 +102,7 @@ def transport_error(exc: httpx.HTTPError | ssl.SSLError | UnicodeError, request:
     if isinstance(exc, httpx.RemoteProtocolError):
         return ConnectionLostError(
             f"{asked}: what came is not the whole of an HTTP answer: {printable(without_header(str(exc)))}",
-            hint="is this the address of a registry? Something between may have cut the connection",
+            hint=f"is this the address of a {request.peer}? Something between may have cut the connection",
             **request.facts(),
         )
     return ConnectionLostError(

@@ -25,11 +25,11 @@ def choose_target(target: str | Reference | None, recorded: str | None, *, path:
         DigestMismatchError: it names another digest than ``root``'s.
     """
     if target is None and not recorded:
-        raise TargetRequiredError(f"{path} records no reference to push to", hint="name one with --target (target=)")
+        raise TargetRequiredError(f"{path} records no reference to push to", hint="name one with target=")
     if target is None and recorded is not None and not any(mark in recorded for mark in "/:@"):
         raise TargetRequiredError(
             f"{path} records {shown(recorded)}, which may be no more than a tag",
-            hint="name the target with --target (target=)",
+            hint="name the target with target=",
         )
     try:
         named = target if target is not None else recorded or ""
@@ -38,7 +38,7 @@ def choose_target(target: str | Reference | None, recorded: str | None, *, path:
         if target is not None:
             raise
         raise InvalidReferenceError(
-            f"what {path} records cannot be pushed to: {exc.message}", hint="name the target with --target (target=)"
+            f"what {path} records cannot be pushed to: {exc.message}", hint="name the target with target="
         ) from exc
     if reference.digest and reference.digest != root.digest:
         raise DigestMismatchError(

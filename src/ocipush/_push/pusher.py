@@ -155,12 +155,15 @@ class Pusher:
             return await run
         raise DeadlineExceededError(
             f"{reference.name} was not pushed within {deadline:g} s",
-            hint="RetryPolicy(deadline=) sets how long a push may take",
+            hint="allow more time with RetryPolicy(deadline=)",
         )
 
     @_without_locals
-    async def check_login(self, registry: str, login: Login | None = None) -> None:
+    async def check_login(self, registry: str, login: Login | None = None) -> bool:
         """Ask ``registry`` whether it accepts ``login``; default: the login that a push would use.
+
+        Returns:
+            whether the registry asked for the login. If it did not, the login can be wrong: reading needs none there.
 
         Raises:
             AuthenticationError: it does not.
@@ -172,7 +175,7 @@ class Pusher:
         tls_verify = self._options["tls_verify"]
         endpoint = self._new_endpoint(host, tls_verify, login or await self._login(host))
         options = complete(PushOptions, PushOptions(), "push")
-        await Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry).check_login()
+        return await Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry).check_login()
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -208,7 +211,7 @@ class Pusher:
                 except (OSError, ssl.SSLError) as exc:
                     raise OcipushError(
                         f"the CA file {os.fspath(ca_file)} cannot be used: {exc}",
-                        hint="--ca-file (ca_file=) takes a PEM file of certificates",
+                        hint="name a PEM file of certificates with ca_file=",
                     ) from exc
             client = self._clients[verify] = Client(
                 verify=context,

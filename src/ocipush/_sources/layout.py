@@ -115,12 +115,12 @@ class Layout:
         if not found:
             raise ManifestNotFoundError(
                 f"{self.path} holds no image that answers to {(ref or '')[:_NAME]!r}",
-                hint=f"--ref (ref=) can choose one of these: {'; '.join(shown[:_SHOWN])}",
+                hint=f"choose one of these with ref=: {'; '.join(shown[:_SHOWN])}",
                 path=str(self.path),
             )
         raise AmbiguousImageError(
             f"{self.path} holds several images: {'; '.join(shown[:_SHOWN])}",
-            hint="choose one with --ref (ref=): a reference, a tag or a digest",
+            hint="choose one with ref=: a reference, a tag or a digest",
             candidates=shown,
         )
 

@@ -109,7 +109,7 @@ def _match_recorded(entries: list[_Entry], wanted: str) -> Match | None:
         digests = tuple(one.digest for _, one in recorded)
         raise AmbiguousImageError(
             f"{entry.image.name} records the reference {shown(wanted)} for several images: {', '.join(digests)}",
-            hint="name the directory, and choose one by its digest with --ref (ref=)",
+            hint="name the directory, and choose one by its digest with ref=",
             candidates=digests,
         )
     return Match(entry.image, wanted, descriptor)
@@ -118,9 +118,9 @@ def _match_recorded(entries: list[_Entry], wanted: str) -> Match | None:
 def _not_found(store: str | os.PathLike[str], wanted: str, entries: list[_Entry]) -> ImageNotFoundError:
     text = f"在本地镜像存储目录中未找到指定镜像: no image {shown(wanted)} in the store {os.fspath(store)}"
     if not Path(store).is_dir():
-        return ImageNotFoundError(text, hint="there is no such directory; name one with --images-store-dir (store=)")
+        return ImageNotFoundError(text, hint="there is no such directory; name one with store=")
     if not entries:
-        return ImageNotFoundError(text, hint="the store is empty; name another with --images-store-dir (store=)")
+        return ImageNotFoundError(text, hint="the store is empty; name another with store=")
     names = [word for entry in entries for word in (entry.image.name, entry.image.ref) if word]
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`ocipush image list` shows what there is"
@@ -151,7 +151,7 @@ def _scan(store: Path, *, sizes: bool = False) -> tuple[list[_Entry], dict[str, 
     except OSError as exc:
         raise LayoutError(
             f"the store {store} cannot be read: {exc.strerror}",
-            hint="run as a user who may read it, or name another with --images-store-dir (store=)",
+            hint="run as a user who may read it, or name another with store=",
             path=str(store),
         ) from exc
     for child in found:
