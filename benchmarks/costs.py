@@ -32,6 +32,7 @@ from ocipush._http.request import Request
 from ocipush._http.timeouts import Timeouts
 from ocipush._http.tls import Context
 from ocipush._sources.layout import Layout
+from ocipush._sources.walk import read_contents
 
 from .contenders import ROOT
 from .layouts import CONFIG, LAYER, MANIFEST
@@ -120,7 +121,7 @@ def plan(home: Path) -> list[Row]:
     async def read(path: Path) -> float:
         started = time.perf_counter()
         async with await Layout.open(path) as layout:
-            await layout.read(layout.select())
+            await read_contents(layout, layout.select())
         return time.perf_counter() - started
 
     taken = {}

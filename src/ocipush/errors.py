@@ -8,6 +8,7 @@
     ├─ AmbiguousImageError
     ├─ TargetRequiredError
     ├─ DigestMismatchError
+    ├─ ConflictingJobsError (ValueError)
     ├─ LayoutError
     │  ├─ InvalidLayoutError
     │  ├─ ManifestNotFoundError
@@ -47,6 +48,7 @@ __all__ = [
     "BlobCorruptError",
     "BlobMissingError",
     "BlobTooLargeError",
+    "ConflictingJobsError",
     "ConnectFailedError",
     "ConnectionLostError",
     "CredentialError",
@@ -147,6 +149,18 @@ class TargetRequiredError(OcipushError):
 
 class DigestMismatchError(OcipushError):
     """The target names a digest, and the image has another one."""
+
+
+class ConflictingJobsError(OcipushError, ValueError):
+    """Several jobs push different images to the same tag.
+
+    Attributes:
+        reference: the tag.
+    """
+
+    def __init__(self, message: str = "", *, hint: str | None = None, reference: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reference = reference
 
 
 class LayoutError(OcipushError):
@@ -305,13 +319,13 @@ class RegistryError(_ExchangeError):
         codes: error codes of the response body (distribution-spec, "Error Codes").
         detail: the registry's own words, with the ``detail`` fields of the response, shortened.
         digests: the digests named in the response, such as the blobs that a manifest lacks.
-        answered_by: who sent the response: the ``registry``, the ``token service`` or the ``storage`` that it names, or
-            a ``web page`` of a proxy, a firewall or a login page in front of one of them.
         method, url: the request, without the query of its URL.
         attempts, sent, seconds: as in :class:`TransportError`.
         retry_after: seconds that the registry asked to wait, or None.
         renewable: whether a 401 can be answered with another token, so that the next attempt may succeed.
         limit: the largest request body that the registry says it accepts, in bytes, or None.
+        answered_by: who sent the response: the ``registry``, the ``token service`` or ``storage`` that it names, or none
+            of them: a ``web page`` is that of a proxy, a firewall or a login page in front of them.
     """
 
     origin: ClassVar[Origin] = "registry"
@@ -324,10 +338,10 @@ class RegistryError(_ExchangeError):
         codes: tuple[str, ...] = (),
         detail: str = "",
         digests: tuple[str, ...] = (),
-        answered_by: AnsweredBy = "registry",
         retry_after: float | None = None,
         renewable: bool = False,
         limit: int | None = None,
+        answered_by: AnsweredBy = "registry",
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
@@ -335,10 +349,10 @@ class RegistryError(_ExchangeError):
         self.codes = codes
         self.detail = detail
         self.digests = digests
-        self.answered_by: AnsweredBy = answered_by
         self.retry_after = retry_after
         self.renewable = renewable
         self.limit = limit
+        self.answered_by: AnsweredBy = answered_by
 
 
 class AuthenticationError(RegistryError):

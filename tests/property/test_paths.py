@@ -15,6 +15,7 @@ from tests import layouts
 from ocipush import errors
 from ocipush._sources.layout import Layout
 from ocipush._sources.store import list_images, match_image
+from ocipush._sources.walk import read_contents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,8 @@ def test_no_name_leaves_the_store(store: Path, text: str) -> None:
             found = match_image(store, name)
         except errors.OcipushError:
             continue
-        assert found.image.path.parent == store
+        found.close()
+        assert found.layout.path.parent == store
 
 
 @given(text=TEXTS)
@@ -73,9 +75,11 @@ def test_reference_that_an_image_records_is_a_text_and_never_a_path(
     with_ref = [one.ref for one in list_images(home / "store")]
     for name in (f"../outside{text}", *filter(None, with_ref)):
         try:
-            assert match_image(home / "store", name).image.path == home / "store" / "app"
+            match = match_image(home / "store", name)
         except errors.OcipushError:
             continue
+        match.close()
+        assert match.layout.path == home / "store" / "app"
 
 
 @pytest.mark.anyio
@@ -124,9 +128,8 @@ async def test_blob_that_becomes_a_link_after_it_was_checked_is_not_followed(tmp
     layouts.write_layout(path, [layouts.add_manifest(path, [content])])
     (tmp_path / "secret").write_bytes(content)
     async with await Layout.open(path) as layout:
-        contents = await layout.read(layout.select(None))
+        contents = await read_contents(layout, layout.select(None))
         blob = next(one for one in contents.blobs if one.digest == f"sha256:{hashlib.sha256(content).hexdigest()}")
-        layout.blob_path(blob)
         file = path / "blobs" / "sha256" / blob.digest.partition(":")[2]
         file.unlink()
         file.symlink_to(tmp_path / "secret")

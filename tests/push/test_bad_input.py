@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from click.testing import CliRunner
+from tests import layouts
 
 import ocipush
 from ocipush import errors
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ocipush.testing import Registry
-
-_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
-assert _spec is not None
-assert _spec.loader is not None
-layouts: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layouts)
 
 ocipush_registry = _fixture
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -285,7 +279,7 @@ CASES = [
     Case("index.json with a mark", index_text("\ufeff{}"), INVALID, "BOM"),
     Case("index.json no object", index_text("[]"), INVALID, "not a JSON object"),
     Case("index.json that nests", index_text("[" * 100_000), INVALID, "nested more than 100 levels deep"),
-    Case("index.json over 4 MiB", index_text(" " * (4 << 20 | 1)), INVALID, "4 MiB", "no larger manifest"),
+    Case("index.json over 4 MiB", index_text(" " * (4 << 20 | 1)), INVALID, "4 MiB", "no larger index.json"),
     Case("index.json twice", index_text('{"manifests": [], "manifests": []}'), INVALID, "duplicate key"),
     Case("index.json a manifest", index_text(json.dumps({"config": {"digest": ZERO, "size": 1}})), INVALID, "index"),
     Case("index.json both", lambda store: write_index(store, [root(store)], layers=[]), INVALID, "at once", "disagree"),
@@ -297,21 +291,27 @@ CASES = [
     Case("layout of a version like", layout_text('{"imageLayoutVersion": "1.0.x"}'), INVALID, "'1.0.x'", "newer"),
     Case("layout of no version", layout_text("{}"), INVALID, "None", "newer"),
     Case("layout not JSON", layout_text("{"), INVALID, "not JSON"),
-    Case("layout linked out", link_to_outside(lambda store: store / "app/oci-layout"), INVALID, "symbolic link"),
+    Case(
+        "layout linked out",
+        link_to_outside(lambda store: store / "app/oci-layout"),
+        INVALID,
+        "symbolic link",
+        "`cp -rL`",
+    ),
     # digests, sizes, depth
     Case("root with ..", changed_root(digest="sha256:../../../outside"), INVALID, "not a digest"),
     Case("layer with ..", changed_layers({"digest": "sha256:../../x"}), INVALID, "not a digest"),
     Case("layer of no algorithm", changed_layers({"digest": "md5:" + "0" * 32}), INVALID, "not a digest"),
     Case("layer of negative size", changed_layers({"size": -1}), INVALID, "layers.0.size"),
     Case("layer of two sizes", changed_layers({}, {"size": 6}), INVALID, "two sizes, 5 and 6"),
-    Case("cycle of one", cycle(1), CORRUPT, "not what its descriptor says"),
-    Case("cycle of three", cycle(3), CORRUPT, "not what its descriptor says"),
-    Case("index that nests", nested, INVALID, "nested more than 8 deep", "no registry"),
+    Case("cycle of one", cycle(1), CORRUPT, "does not match its descriptor"),
+    Case("cycle of three", cycle(3), CORRUPT, "does not match its descriptor"),
+    Case("index that nests", nested, INVALID, "nested more than 8 deep", "registries do not accept"),
     # manifests
     Case("no manifest", lambda store: manifest(store).unlink(), MISSING, "No such file"),
-    Case("manifest of another digest", lambda store: spoil(manifest(store)), CORRUPT, "not what its descriptor says"),
-    Case("manifest of another size", lambda store: extend(manifest(store)), CORRUPT, "not what its descriptor says"),
-    Case("manifest over 4 MiB", root_document(b" " * (4 << 20 | 1)), INVALID, "4 MiB", "no larger manifest"),
+    Case("manifest of another digest", lambda store: spoil(manifest(store)), CORRUPT, "does not match its descriptor"),
+    Case("manifest of another size", lambda store: extend(manifest(store)), CORRUPT, "does not match its descriptor"),
+    Case("manifest over 4 MiB", root_document(b" " * (4 << 20 | 1)), INVALID, "4 MiB", "larger manifests"),
     Case("manifest not JSON", root_document(b"{"), INVALID, "not JSON"),
     Case("manifest of UTF-16", root_document(json.dumps(CONFIG_ONLY).encode("utf-16")), INVALID, "not UTF-8"),
     Case("manifest with NaN", root_document(b'{"config": NaN}'), INVALID, "NaN is not a JSON number"),
@@ -328,17 +328,29 @@ CASES = [
     Case("manifest without config", root_document({"layers": []}), INVALID, "config"),
     Case("manifest and index", changed_manifest(manifests=[]), INVALID, "at once", "disagree"),
     Case("manifest called index", changed_manifest(mediaType=INDEX), INVALID, "its descriptor says"),
-    Case("media type of two lines", root_document(CONFIG_ONLY, "a/b\r\nX: y"), INVALID, "no media type"),
-    Case("media type not ASCII", root_document(CONFIG_ONLY, "应用/b"), INVALID, "no media type"),
+    Case("media type of two lines", root_document(CONFIG_ONLY, "a/b\r\nX: y"), INVALID, "invalid media type"),
+    Case("media type not ASCII", root_document(CONFIG_ONLY, "应用/b"), INVALID, "invalid media type"),
     # blobs
     Case("missing blob", lambda store: layer(store).unlink(), MISSING, "No such file"),
     Case("blob too short", lambda store: layer(store).write_bytes(b""), CORRUPT, "has 0 bytes"),
     Case("blob too long", lambda store: extend(layer(store)), CORRUPT, "has 6 bytes"),
-    Case("blob linked out", link_to_outside(layer), MISSING, "symbolic link"),
-    Case("manifest linked out", link_to_outside(manifest), MISSING, "symbolic link"),
-    Case("blobs linked out", link_to_outside(lambda store: store / "app/blobs"), MISSING, "symbolic link"),
-    Case("sha256 linked out", link_to_outside(lambda store: store / "app/blobs/sha256"), MISSING, "symbolic link"),
-    Case("index.json linked out", link_to_outside(lambda store: store / "app/index.json"), INVALID, "symbolic link"),
+    Case("blob linked out", link_to_outside(layer), MISSING, "symbolic link", "`cp -rL`"),
+    Case("manifest linked out", link_to_outside(manifest), MISSING, "symbolic link", "`cp -rL`"),
+    Case("blobs linked out", link_to_outside(lambda store: store / "app/blobs"), MISSING, "symbolic link", "`cp -rL`"),
+    Case(
+        "sha256 linked out",
+        link_to_outside(lambda store: store / "app/blobs/sha256"),
+        MISSING,
+        "symbolic link",
+        "`cp -rL`",
+    ),
+    Case(
+        "index.json linked out",
+        link_to_outside(lambda store: store / "app/index.json"),
+        INVALID,
+        "symbolic link",
+        "`cp -rL`",
+    ),
     Case("blob a directory", replace_layer(Path.mkdir), MISSING, "not a regular file"),
     Case("blob a fifo", replace_layer(os.mkfifo), MISSING, "not a regular file"),
     Case("blob a socket", replace_layer(listen_at), MISSING, "No such device"),
@@ -439,7 +451,7 @@ def test_wrong_usage_exits_with_2_and_says_where_the_usage_is(words: list[str], 
 AS_NOBODY = """
 import os, sys
 import anyio._backends._asyncio, httpx, rich.console
-import ocipush._push.pusher, ocipush._cli.progress
+import ocipush._push.pusher, ocipush._cli.hints, ocipush._cli.progress
 from ocipush._cli.commands import cli
 from ocipush._cli.hints import rewrite_hint
 if os.getuid() == 0:

@@ -168,7 +168,7 @@ async def test_content_replaced_during_the_push_is_the_sources_fault_and_the_tag
             blob.write_bytes(LAYER[::-1])
 
     async with Registry() as registry:
-        with pytest.raises(errors.BlobCorruptError, match="not what its digest says") as caught:
+        with pytest.raises(errors.BlobCorruptError, match="does not match its digest") as caught:
             await ocipush.push(image, target=f"{registry.host}/a:1", authfile=tmp_path / "none", on_event=on_event)
         assert caught.value.path == str(blob)
         assert registry.repository("a").tags == {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ from ocipush import errors
 from ocipush._credentials.authfile import find_login
 from ocipush._sources.layout import Layout
 from ocipush._sources.store import match_image
+from ocipush._sources.verify import verify_blobs
+from ocipush._sources.walk import read_contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +46,10 @@ async def test_one_of_several_is_chosen_by_reference_tag_or_digest(tmp_path: Pat
             layout.select()
         assert first.digest in caught.value.candidates[0]
         for other in ("3", "", "app:2", second.digest.encoded):
-            with pytest.raises(errors.ManifestNotFoundError, match="answers to"):
+            with pytest.raises(errors.ManifestNotFoundError, match="no image that matches"):
                 layout.select(other)
-    match = match_image(tmp_path, "host.example/app:2")
-    assert match.descriptor == second
+    with closing(match_image(tmp_path, "host.example/app:2")) as match:
+        assert match.descriptor == second
 
 
 def test_reference_that_two_images_of_a_layout_record_is_ambiguous(tmp_path: Path) -> None:
@@ -59,7 +62,8 @@ def test_reference_that_two_images_of_a_layout_record_is_ambiguous(tmp_path: Pat
         match_image(tmp_path, "host.example/app:1")
     assert caught.value.candidates == tuple(manifest["digest"] for manifest in manifests)
     layouts.write_layout(layout, [manifests[0], manifests[0]])
-    assert match_image(tmp_path, "host.example/app:1").image.name == "app"
+    with closing(match_image(tmp_path, "host.example/app:1")) as match:
+        assert match.layout.path == layout
 
 
 async def test_two_names_of_one_image_are_both_shown_and_the_first_is_where_it_goes(tmp_path: Path) -> None:
@@ -84,7 +88,7 @@ async def test_lists_that_go_wrote_as_null_are_empty(tmp_path: Path) -> None:
     }
     layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(manifest).encode(), layouts.MANIFEST)])
     async with await Layout.open(layout) as opened:
-        assert len((await opened.read(opened.select())).blobs) == 1
+        assert len((await read_contents(opened, opened.select())).blobs) == 1
 
 
 @pytest.mark.parametrize("index", ["{}", '{"schemaVersion": 2}', '{"schemaVersion": 2, "manifests": null}'])
@@ -100,7 +104,7 @@ async def test_child_of_an_index_without_a_media_type_is_read_as_the_manifest_it
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]}
     layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(index).encode(), INDEX)])
     async with await Layout.open(layout) as opened:
-        contents = await opened.read(opened.select())
+        contents = await read_contents(opened, opened.select())
     assert [document.media_type for document in contents.documents] == [layouts.MANIFEST, INDEX]
 
 
@@ -165,10 +169,10 @@ def break_manifest(layout: Path) -> None:
             "cannot be opened",
         ),
         (resize, errors.BlobCorruptError, "has 6 bytes"),
-        (corrupt, errors.BlobCorruptError, "not what its digest says"),
+        (corrupt, errors.BlobCorruptError, "does not match its digest"),
         (link_out, errors.BlobMissingError, "symbolic link"),
         (directory, errors.BlobMissingError, "not a regular file"),
-        (break_manifest, errors.BlobCorruptError, "not what its descriptor says"),
+        (break_manifest, errors.BlobCorruptError, "does not match its descriptor"),
     ],
 )
 async def test_damaged_layout_is_its_typed_error(
@@ -179,7 +183,7 @@ async def test_damaged_layout_is_its_typed_error(
     damage(layout)
     with pytest.raises(error, match=words):
         async with await Layout.open(layout) as opened:
-            await opened.verify(await opened.read(opened.select()))
+            await verify_blobs(opened, await read_contents(opened, opened.select()))
 
 
 async def test_index_is_read_children_first_and_shared_blobs_once(tmp_path: Path) -> None:
@@ -187,8 +191,8 @@ async def test_index_is_read_children_first_and_shared_blobs_once(tmp_path: Path
     (tmp_path / "app" / "oci-layout").unlink()
     async with await Layout.open(tmp_path / "app") as layout:
         assert "has no oci-layout file" in layout.warnings[0]
-        contents = await layout.read(layout.select())
-        await layout.verify(contents)
+        contents = await read_contents(layout, layout.select())
+        await verify_blobs(layout, contents)
         assert [document.media_type for document in contents.documents] == [layouts.MANIFEST] * 2 + [INDEX]
         assert sorted(blob.size for blob in contents.blobs) == [2, 5, 5, 6, 10]
         assert contents.size == sum(len(document.raw) for document in contents.documents) + 28
@@ -203,9 +207,14 @@ async def test_path_that_is_no_directory_is_no_layout(tmp_path: Path) -> None:
         await Layout.open(tmp_path / "absent")
 
 
+def warnings(store: Path, image: str) -> tuple[str, ...]:
+    with closing(match_image(store, image)) as match:
+        return match.warnings
+
+
 def test_store_names_what_is_near_what_is_broken_and_what_is_ambiguous(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    with pytest.raises(errors.ImageNotFoundError, match="there is no such directory"):
+    with pytest.raises(errors.ImageNotFoundError, match="there is no directory"):
         match_image(store, "app")
     store.mkdir()
     with pytest.raises(errors.ImageNotFoundError, match="store is empty"):
@@ -224,11 +233,11 @@ def test_store_names_what_is_near_what_is_broken_and_what_is_ambiguous(tmp_path:
     for broken in ("broken", "broken:1"):
         with pytest.raises(errors.InvalidLayoutError, match="not an OCI layout"):
             match_image(store, broken)
-    assert "its name only" in match_image(store, " alpine:4 ").warnings[0]
-    assert match_image(store, "alpine:3").warnings == ()
+    assert "its name only" in warnings(store, " alpine:4 ")[0]
+    assert warnings(store, "alpine:3") == ()
     layouts.write_layout(store / "bare", [layouts.add_manifest(store / "bare", [b"x"])], ref="1.0")
-    assert match_image(store, "bare:1.0").warnings == ()
-    assert match_image(store, "bare:2").warnings
+    assert warnings(store, "bare:1.0") == ()
+    assert warnings(store, "bare:2")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
-"""A login, and where one comes from."""
+"""A login, and the ``Credentials`` protocol: where logins come from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from .._oci.reference import DOCKER_HUB, parse_registry
 
-IDENTITY_TOKEN: Final = "<token>"  # noqa: S105 - what stands for a user name
+IDENTITY_TOKEN: Final = "<token>"  # noqa: S105 - takes the place of a user name
 _HUB_ALIASES: Final = (DOCKER_HUB, "docker.io", "registry-1.docker.io", "https://index.docker.io/v1/")
 
 
@@ -15,8 +15,8 @@ _HUB_ALIASES: Final = (DOCKER_HUB, "docker.io", "registry-1.docker.io", "https:/
 class Login:
     """A user name and its password, which is never shown.
 
-    As in the files of Docker and Podman, the user name ``<token>`` says that the password is an identity token: it goes to
-    token services alone, by POST (OAuth2).
+    As in the files of Docker and Podman, the user name ``<token>`` says that the password is an identity token. It is sent
+    only to token services, by POST (OAuth2).
     """
 
     username: str
@@ -24,10 +24,28 @@ class Login:
 
     @property
     def identity_token(self) -> str | None:
-        """The token for tokens that a token service gave once; None for a user name and a password."""
+        """The identity token, which a token service gave once; None for a user name and a password."""
         return self.password if self.username == IDENTITY_TOKEN else None
 
 
+class Credentials(Protocol):
+    """A place that logins come from."""
+
+    async def login(self, registry: str) -> Login | None:
+        """The login for ``registry``, or None if there is none.
+
+        A login whose user name or password is empty means: push anonymously, and look nowhere else.
+
+        Args:
+            registry: ``host`` or ``host:port`` as references have it; Docker Hub is ``index.docker.io``.
+
+        Raises:
+            CredentialError: the logins cannot be read, or are malformed. The push fails: it never becomes anonymous.
+            InvalidReferenceError: ``registry`` is not the name of a registry.
+        """
+        ...
+
+
 def registry_of(key: str) -> str:
-    """The registry that a login under ``key`` is for; raises InvalidReferenceError when no reference can name it."""
+    """The registry that a login under ``key`` is for. Raises InvalidReferenceError if no reference can name it."""
     return DOCKER_HUB if key in _HUB_ALIASES else parse_registry(key)

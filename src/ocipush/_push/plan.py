@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 _WORTH_ASKING: Final = 2  # blobs; to learn about fewer costs more requests than it saves
 
 
-def choose_target(target: str | Reference | None, recorded: str | None, *, path: str, root: Descriptor) -> Reference:
-    """The target that was given, else the recorded reference (spec.md, step 3; rules.md, 2).
+def choose_target(target: str | Reference | None, recorded: str | None, *, where: str, root: Descriptor) -> Reference:
+    """The target that was given, else the recorded reference (docs/matching.md, "Choosing the target").
+
+    ``where`` names the source in messages.
 
     Raises:
-        TargetRequiredError: there is neither, or what is recorded may be no more than a tag.
-        InvalidReferenceError: it is no reference.
-        DigestMismatchError: it names another digest than ``root``'s.
+        TargetRequiredError: there is neither, or what is recorded may be only a tag.
+        InvalidReferenceError: it is not a valid reference.
+        DigestMismatchError: it names a digest that is not the root's.
     """
     if target is None and not recorded:
-        raise TargetRequiredError(f"{path} records no reference to push to", hint="name one with target=")
+        raise TargetRequiredError(f"{where} records no reference to push to", hint="name one with target=")
     if target is None and recorded is not None and not any(mark in recorded for mark in "/:@"):
         raise TargetRequiredError(
-            f"{path} records {shown(recorded)}, which may be no more than a tag",
+            f"{where} records {shown(recorded)}, which may be only a tag",
             hint="name the target with target=",
         )
     try:
@@ -38,7 +40,8 @@ def choose_target(target: str | Reference | None, recorded: str | None, *, path:
         if target is not None:
             raise
         raise InvalidReferenceError(
-            f"what {path} records cannot be pushed to: {exc.message}", hint="name the target with target="
+            f"the reference recorded in {where} cannot be pushed to: {exc.message}",
+            hint="name the target with target=",
         ) from exc
     if reference.digest and reference.digest != root.digest:
         raise DigestMismatchError(
@@ -48,7 +51,7 @@ def choose_target(target: str | Reference | None, recorded: str | None, *, path:
 
 
 def in_sending_order(blobs: Iterable[Descriptor]) -> list[Descriptor]:
-    """Largest first: the push ends when the last blob does, so the longest must not start last."""
+    """Largest first: a push ends when its last blob does, so the longest upload must not start last."""
     return sorted(blobs, key=lambda blob: blob.size, reverse=True)
 
 

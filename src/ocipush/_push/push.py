@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .._registry.endpoint import Endpoint
     from .._registry.journal import Journal
     from .._registry.retry import RetryPolicy
-    from .._sources.layout import Layout
+    from .._sources.base import Source
     from .options import PushOptions
     from .reporter import Reporter
 
@@ -75,15 +75,15 @@ class Push:
 
         return await self._ask(ask)
 
-    async def run(self, layout: Layout, contents: Contents, reference: Reference) -> PushResult:
+    async def run(self, source: Source, contents: Contents, reference: Reference) -> PushResult:
         """Push what was read; one request if the reference names it already."""
         started = anyio.current_time()
         push_id, digest = self._reporter.push_id, contents.root.descriptor.digest
         self._reporter.emit(
-            PushStarted(push_id, str(layout.path), reference.name, digest, len(contents.blobs), contents.size)
+            PushStarted(push_id, source.where, reference.name, digest, len(contents.blobs), contents.size)
         )
         repository, current = await self._look_up(reference)
-        uploads = self._uploads(repository, layout)
+        uploads = self._uploads(repository, source)
         blobs: tuple[BlobResult, ...] = ()
         sent = 0
         if current == digest:
@@ -131,11 +131,11 @@ class Push:
         )
         return Repository(client, name, self._endpoint.capabilities)
 
-    def _uploads(self, repository: Repository, layout: Layout) -> Uploads:
+    def _uploads(self, repository: Repository, source: Source) -> Uploads:
         return Uploads(
             self._endpoint,
             repository,
-            layout,
+            source,
             UploadSettings(
                 retry=self._retry,
                 chunk_size=self._chunk_size,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 import anyio.to_thread
 
-from .._credentials.authfile import find_login
-from .._credentials.base import Login, registry_of
+from .._credentials.base import Credentials, Login, registry_of
+from .._credentials.chain import AuthFile, Chain, GivenLogins
 from .._events import PushDone, PushResult
 from .._http.client import Client
 from .._http.timeouts import Timeouts
@@ -25,17 +25,21 @@ from .._oci.reference import Reference, strip_white_space
 from .._registry.endpoint import Endpoint
 from .._registry.journal import Journal
 from .._registry.retry import RetryPolicy
-from .._sources.layout import Layout
-from .._sources.store import match_image
+from .._sources.open import open_source
+from .._sources.verify import verify_blobs
+from .._sources.walk import read_contents
 from .._version import __version__
 from ..errors import DeadlineExceededError, OcipushError, PusherClosedError
+from .batch import Job, Plan, PushReport, run_jobs
 from .options import AllOptions, PusherOptions, PushOptions, complete, shows, split
 from .plan import choose_target
 from .push import Push
 from .reporter import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+
+    from .._events import OnEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,8 +82,7 @@ class Pusher:
         given = complete(PusherOptions, options, "Pusher.__init__")
         self._options = given
         self._store = given["store"]
-        self._authfile = given["authfile"]
-        self._credentials = given["credentials"] or {}
+        self._credentials: Credentials = Chain(GivenLogins(given["credentials"] or {}), AuthFile(given["authfile"]))
         self._timeouts = given["timeouts"] or Timeouts()
         self._retry = given["retry"] or RetryPolicy()
         self._journal = Journal(given["resume_dir"]) if given["resume_dir"] is not None else None
@@ -116,22 +119,76 @@ class Pusher:
         reporter = Reporter(given["on_event"])
         return await reporter.run(self._push(source, given, reporter))
 
+    async def push_many(
+        self,
+        jobs: Iterable[Job] | AsyncIterable[Job],
+        *,
+        parallel: int = 8,
+        stop_on_error: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> PushReport:
+        """Push many images. Each blob is uploaded once to each registry, and mounted in the other repositories that need it.
+
+        Args:
+            jobs: any iterable of jobs, also an async one. A sized collection is planned as a whole, an iterator 1,000 at
+                a time.
+            parallel: maximum number of images pushed at the same time.
+            stop_on_error: after a failure, cancel the jobs that run and start no more.
+            on_event: called with the events of all pushes; ``push_id`` tells them apart.
+
+        Returns:
+            A report on each job. The failure of an image does not end the others, and is not raised.
+
+        Raises:
+            TypeError, ValueError: an option, also one of a job, has another type or is out of range.
+            ConflictingJobsError: several jobs push different images to the same tag; nothing was sent.
+        """
+        if parallel < 1:
+            raise ValueError(f"parallel must be at least 1, not {parallel}")
+        self._check_open()
+
+        def options_of(job: Job) -> PushOptions:
+            given = job.options.copy()
+            given["on_event"] = on_event
+            if job.target is not None:
+                given["target"] = job.target
+            return complete(PushOptions, given, "Job")
+
+        async def push(job: Job) -> PushResult:
+            return await self.push(job.source, **options_of(job))
+
+        return await run_jobs(
+            jobs,
+            look=lambda job: self._look(job.source, options_of(job)),
+            push=push,
+            parallel=parallel,
+            stop_on_error=stop_on_error,
+        )
+
+    @_without_locals
+    async def _look(self, source: str | PathLike[str], options: PushOptions) -> Plan:
+        """Read what a push would send, and where to."""
+        async with open_source(source, ref=options["ref"], store=self._store) as found:
+            root = found.root
+            reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
+            contents = await read_contents(found.source, root, include_foreign=options["include_foreign"])
+        sent = (blob for blob in contents.blobs if options["include_foreign"] or not blob.is_foreign)
+        return Plan(reference, root.digest, {blob.digest: blob.size for blob in sent})
+
     async def _push(self, source: str | PathLike[str], options: PushOptions, reporter: Reporter) -> PushResult:
-        warnings: list[str] = []
-        path, wanted, recorded = await self._find(source, options["ref"], warnings)
-        async with await Layout.open(path) as layout:
-            warnings += layout.warnings
-            root = layout.select(wanted)
-            reference = choose_target(options["target"], recorded or root.ref_name, path=str(path), root=root)
+        async with open_source(source, ref=options["ref"], store=self._store) as found:
+            warnings = list(found.warnings)
+            root = found.root
+            reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
             if reference.dropped_tag:
                 warnings.append(f"{reference.name} names a digest: the tag {reference.dropped_tag!r} will not be set")
-            contents = await layout.read(root, include_foreign=options["include_foreign"])
+            contents = await read_contents(found.source, root, include_foreign=options["include_foreign"])
             if options["verify"]:
-                await layout.verify(contents, include_foreign=options["include_foreign"])
+                await verify_blobs(found.source, contents, include_foreign=options["include_foreign"])
             push = await self._prepare(reference.registry, options, reporter)
             for text in warnings:
                 reporter.warn(text)
-            result = await self._in_time(push.run(layout, contents, reference), reference)
+            result = await self._in_time(push.run(found.source, contents, reference), reference)
         reporter.emit(PushDone(reporter.push_id, result))
         return result
 
@@ -173,7 +230,7 @@ class Pusher:
         self._check_open()
         host = registry_of(strip_white_space(registry))
         tls_verify = self._options["tls_verify"]
-        endpoint = self._new_endpoint(host, tls_verify, login or await self._login(host))
+        endpoint = self._new_endpoint(host, tls_verify, login or await self._credentials.login(host))
         options = complete(PushOptions, PushOptions(), "push")
         return await Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry).check_login()
 
@@ -182,23 +239,6 @@ class Pusher:
             raise PusherClosedError(
                 "this Pusher is not open in this process", hint="use `async with ocipush.Pusher() as pusher`"
             )
-
-    async def _find(
-        self, source: str | PathLike[str], ref: str | None, warnings: list[str]
-    ) -> tuple[str | PathLike[str], str | None, str | None]:
-        """The layout's directory, what selects in it, and the reference that IMAGE matched."""
-        if not isinstance(source, str):
-            return source, ref, None
-        match = await anyio.to_thread.run_sync(match_image, self._store, source)
-        warnings += match.warnings
-        if ref is not None:
-            return match.image.path, ref, None
-        return match.image.path, match.descriptor.digest if match.descriptor else None, match.ref
-
-    async def _login(self, registry: str) -> Login | None:
-        if (login := self._credentials.get(registry_of(registry))) is not None:
-            return login if login.username and login.password else None
-        return await anyio.to_thread.run_sync(lambda: find_login(registry, authfile=self._authfile))
 
     def _client(self, verify: bool) -> Client:
         if (client := self._clients.get(verify)) is None:
@@ -222,7 +262,7 @@ class Pusher:
         return client
 
     async def _endpoint(self, registry: str, tls_verify: bool) -> Endpoint:
-        login = await self._login(registry)
+        login = await self._credentials.login(registry)
         key = (registry, tls_verify, login)
         return self._endpoints.setdefault(key, self._new_endpoint(registry, tls_verify, login))
 
@@ -246,3 +286,17 @@ async def push(source: str | PathLike[str], **options: Unpack[AllOptions]) -> Pu
     shared, own = split(options)
     async with Pusher(**shared) as pusher:
         return await pusher.push(source, **own)
+
+
+@shows(PusherOptions)
+async def push_many(
+    jobs: Iterable[Job] | AsyncIterable[Job],
+    *,
+    parallel: int = 8,
+    stop_on_error: bool = False,
+    on_event: OnEvent | None = None,
+    **options: Unpack[PusherOptions],
+) -> PushReport:
+    """Push many images: :meth:`Pusher.push_many` on a :class:`Pusher` of its own, with its options."""
+    async with Pusher(**options) as pusher:
+        return await pusher.push_many(jobs, parallel=parallel, stop_on_error=stop_on_error, on_event=on_event)

@@ -19,6 +19,7 @@ from .._registry.retry import Attempts
 from .._registry.session import TRANSITIONS, Event, State
 from .._registry.statuses import Kind
 from .._sources.base import BlobFile
+from .._sources.verify import is_corrupt
 from ..errors import BlobCorruptError, OcipushError, RegistryError, TransportError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from .._registry.repository import Repository
     from .._registry.retry import OnRetry, RetryPolicy
     from .._registry.session import Session, Step
-    from .._sources.layout import Layout
+    from .._sources.base import Source
 
 _LOG = logging.getLogger("ocipush")
 _PROGRESS_INTERVAL: Final = 0.1  # seconds between two BlobProgress events of a blob
@@ -81,7 +82,7 @@ class Uploads:
         self,
         endpoint: Endpoint,
         repository: Repository,
-        source: Layout,
+        source: Source,
         settings: UploadSettings,
         *,
         push_id: str,
@@ -111,10 +112,10 @@ class Uploads:
             return "exists"
 
         async def send() -> BlobOutcome:
-            async with self.endpoint.turn(blob.size):
+            async with self.endpoint.home(name, blob.digest), self.endpoint.turn(blob.size):
                 journal, saved = self.settings.journal, None
                 if journal is not None and blob.size >= LARGE:
-                    saved = journal.page(self.repository.url, blob)
+                    saved = journal.session(self.repository.url, blob)
                 return await _Upload(self, blob, force=force, saved=saved).run()
 
         outcome = await self.endpoint.single_flight(name, blob.digest, send)
@@ -180,7 +181,7 @@ class _Upload:
             if session is not None and (self._saved is None or session.sent == 0):
                 await self._give_up()  # otherwise it is left for another process
             if isinstance(exc, EOFError | OSError) and not isinstance(exc, OcipushError):
-                where = self._uploads.source.blob_path(self._blob)
+                where = self._uploads.source.locate(self._blob)
                 raise BlobCorruptError(f"{where} failed while it was read: {exc}", path=where) from exc
             raise
         finally:
@@ -268,7 +269,8 @@ class _Upload:
         if step.end == step.start:
             return b""
         length = step.end - step.start
-        return FileBody(opened.descriptor, offset=step.start, length=length, on_sent=self._progress(session, step))
+        offset = opened.offset + step.start
+        return FileBody(opened.descriptor, offset=offset, length=length, on_sent=self._progress(session, step))
 
     async def _check(self) -> Event:
         if self._force or not await self._requests.probe():
@@ -319,10 +321,10 @@ class _Upload:
     async def _check_source(self, failure: RegistryError | TransportError) -> None:
         """Find out whether the blob was damaged on the way or in the source."""
         source = self._uploads.source
-        if await source.is_corrupt(self._blob):
-            where = source.blob_path(self._blob)
+        if await is_corrupt(source, self._blob):
+            where = source.locate(self._blob)
             raise BlobCorruptError(
-                f"{where}: the content is not what its digest says; the registry refused it", path=where
+                f"{where}: the content does not match its digest; the registry refused it", path=where
             ) from failure
 
     async def _note_progress(self, session: Session, offset: int) -> None:
@@ -355,7 +357,7 @@ class _Upload:
     async def _close(self) -> None:
         opened, self._opened = self._opened, None
         if isinstance(opened, BlobFile):
-            await opened.aclose()
+            opened.close()
 
     def _progress(self, session: Session, step: Step) -> Callable[[int], None]:
         uploads, blob, effort = self._uploads, self._blob, self._attempts.effort

@@ -1,9 +1,22 @@
 """Where images are read from.
 
 - ``base``: the ``Source`` protocol: all that a push knows of the place an image comes from.
-- ``layout``: one OCI image layout on disk, never read through a symbolic link.
-- ``store``: a directory of layouts; list it, and match what a person typed.
+- ``layout``: one OCI image layout on disk. The only ``Source`` so far.
+- ``store``: a directory of layouts: list it, and match what a person typed.
+- ``open``: from a path or an IMAGE to an open ``Source`` and the descriptor to push.
 
-Start with ``base``. Another kind of source (an archive, say) is another module here, and no push changes.
+These work on any source:
+
+- ``select``: choose one descriptor of several.
+- ``walk``: read the documents that a root leads to, and check that every blob is there.
+- ``verify``: hash blobs.
+
+And these below them:
+
+- ``files``: open files below a directory without following symbolic links.
+- ``threads``: open something in a worker thread without losing it when the task is cancelled.
+
+Start with ``base``. Another kind of source, such as an archive, is another module here and a case in ``open``; no push
+changes.
 May import ``errors`` and ``_oci``.
 """

@@ -1,23 +1,37 @@
-"""The store: list the layouts of a directory, and match a user's IMAGE against them.
+"""The store: list the layouts of a directory, and match a person's IMAGE against them (docs/matching.md).
 
 Annotations are objects here, not strings: ``StoreImage`` says ``ocipush`` as its module, where ``Path`` is no name.
 """
 
 import difflib
+import errno
 import logging
 import os
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from .._oci.descriptor import Descriptor
 from .._oci.reference import Reference, sanitize_image_name, shown, strip_white_space
-from ..errors import AmbiguousImageError, ImageNotFoundError, InvalidReferenceError, LayoutError
+from ..errors import (
+    AmbiguousImageError,
+    ImageNotFoundError,
+    InvalidLayoutError,
+    InvalidReferenceError,
+    LayoutError,
+    OcipushError,
+)
+from .files import Directory, too_many_files, unreadable
 from .layout import Layout
 
 _LOG = logging.getLogger("ocipush.store")
 DEFAULT_STORE: Final = "/var/lib/ar/images"
+# Their file systems open `app` as `APP` or `app.` too: a name counts only if it is listed.
+_INEXACT: Final = sys.platform in {"win32", "darwin"}
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +42,8 @@ class StoreImage:
         name: the layout's directory name.
         path: the layout's directory.
         ref: the recorded reference of the layout's first descriptor, or None.
-        digest, media_type: of the first descriptor, or None where there is none.
-        size: bytes of all files of the layout, where asked for.
+        digest, media_type: of the first descriptor, or None if there is none.
+        size: bytes of all files of the layout, if they were asked for.
     """
 
     name: str
@@ -42,93 +56,201 @@ class StoreImage:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The image that IMAGE names; ``descriptor`` where IMAGE is the recorded reference of one of several."""
+    """The image that IMAGE names.
 
-    image: StoreImage
-    ref: str | None
-    descriptor: Descriptor | None
+    Attributes:
+        layout: the layout that matched, still open. The caller closes it.
+        descriptor: the descriptor that records IMAGE as its reference, if that is how it matched.
+        warnings: how IMAGE and the image differ.
+    """
+
+    layout: Layout
+    descriptor: Descriptor | None = None
     warnings: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    image: StoreImage
-    manifests: tuple[Descriptor, ...]
+    def close(self) -> None:
+        """Close the layout."""
+        self.layout.close()
 
 
 def list_images(store: str | os.PathLike[str] = DEFAULT_STORE, *, sizes: bool = False) -> list[StoreImage]:
-    """List a store's images by name. Blocking. A missing store holds none (rules.md, 1).
+    """List a store's images by name. Blocking. A store that does not exist holds none.
 
     Args:
         store: a directory whose direct child directories are OCI layouts.
         sizes: also add up each image's files.
     """
-    entries, _ = _scan(Path(store), sizes=sizes)
-    return [entry.image for entry in entries]
+    directory = _open_store(Path(store))
+    if directory is None:
+        return []
+    images: list[StoreImage] = []
+    with directory:
+        for layout in _layouts(directory):
+            with closing(layout):
+                images.append(_describe(layout, sizes=sizes))
+    return images
 
 
-def match_image(store: str | os.PathLike[str], image: str) -> Match:
-    """Find IMAGE: by exact name, else by recorded reference, else by its sanitized name (spec.md, step 2).
+def match_image(
+    store: str | os.PathLike[str], image: str, *, check_cancelled: Callable[[], None] = lambda: None
+) -> Match:
+    """Open the image that IMAGE names (docs/matching.md, "Finding the image"). Blocking.
+
+    ``check_cancelled`` is called before each layout of the store is read. What it raises ends the search.
 
     Raises:
         ImageNotFoundError: with near names.
         AmbiguousImageError: several images record that reference.
         LayoutError: the one asked for cannot be read.
     """
-    wanted = strip_white_space(image)
-    entries, broken = _scan(Path(store))
-    if wanted in broken:
-        raise broken[wanted]
-    for entry in entries:
-        if entry.image.name == wanted:
-            return Match(entry.image, entry.image.ref, None)
-    if (match := _match_recorded(entries, wanted)) is not None:
-        return match
-    name = sanitize_image_name(wanted)
-    if name and name in broken:
-        raise broken[name]
-    for entry in entries:
-        if entry.image.name == name:
-            return Match(entry.image, entry.image.ref, None, _disagreement(wanted, entry.image.ref))
-    raise _not_found(store, wanted, entries)
+    path, wanted = Path(store), strip_white_space(image)
+    directory = _open_store(path)
+    if directory is None:
+        raise _not_found(path, wanted, [], f"there is no directory {path}")
+    with directory:
+        if (layout := _open_child(directory, wanted)) is not None:
+            return Match(layout)
+        listed: list[StoreImage] = []
+        if (match := _match_recorded(directory, wanted, listed, check_cancelled)) is not None:
+            return match
+        if (layout := _open_child(directory, sanitize_image_name(wanted))) is not None:
+            return Match(layout, warnings=_disagreement(wanted, _describe(layout).ref))
+        problem = None if listed else _why_empty(directory)
+    raise _not_found(path, wanted, listed, problem)
 
 
-def _match_recorded(entries: list[_Entry], wanted: str) -> Match | None:
-    recorded = [(entry, one) for entry in entries for one in entry.manifests if wanted and one.ref_name == wanted]
-    if not recorded:
+def _open_store(path: Path) -> Directory | None:
+    """Open a store; None if there is no such directory."""
+    try:
+        return Directory.open(path)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    entry, descriptor = recorded[0]
-    names = tuple(dict.fromkeys(one.image.name for one, _ in recorded))
+    except OSError as exc:
+        raise _no_store(path, exc) from exc
+
+
+def _no_store(path: Path, exc: OSError) -> OcipushError:
+    what = f"the store {path} cannot be read"
+    hint = "run as a user who may read it, or name another with store="
+    return too_many_files(what, exc) or LayoutError(f"{what}: {exc.strerror}", hint=hint, path=str(path))
+
+
+def _open_child(store: Directory, name: str) -> Layout | None:
+    """Open the image whose directory has exactly this name; None if there is no such directory.
+
+    Raises:
+        LayoutError: there is one, and it is not a readable layout.
+    """
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        return None
+    if _INEXACT and name not in _names(store):
+        return None
+    try:
+        return _open_layout(store, name)
+    except UnicodeEncodeError:  # half of a surrogate pair: no directory has such a name
+        return None
+    except InvalidLayoutError as exc:
+        if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in _ABSENT:
+            return None
+        raise
+
+
+def _open_layout(store: Directory, name: str) -> Layout:
+    try:
+        directory = store.open_directory(name)
+    except OSError as exc:
+        path = store.path / name
+        raise unreadable(InvalidLayoutError, f"{path} cannot be read as a layout", exc, path=str(path)) from exc
+    return Layout.read(directory)
+
+
+def _names(store: Directory) -> list[str]:
+    try:
+        return [name for name in store.list_directories() if not name.startswith(".")]
+    except OSError as exc:
+        raise _no_store(store.path, exc) from exc
+
+
+def _layouts(store: Directory, check_cancelled: Callable[[], None] = lambda: None) -> Iterator[Layout]:
+    """Open the layouts of a store one after another, by name. The caller closes each. Others are logged."""
+    for name in _names(store):
+        check_cancelled()
+        try:
+            layout = _open_layout(store, name)
+        except LayoutError as exc:
+            _LOG.warning("skipped: %s", exc)
+        else:
+            yield layout
+
+
+def _match_recorded(
+    store: Directory, wanted: str, listed: list[StoreImage], check_cancelled: Callable[[], None]
+) -> Match | None:
+    """Find the image that records ``wanted`` as its reference. Adds every image of the store to ``listed``."""
+    kept: Layout | None = None
+    found: list[tuple[str, Descriptor]] = []
+    with ExitStack() as closing_kept:
+        for layout in _layouts(store, check_cancelled):
+            listed.append(_describe(layout))
+            recorded = [one for one in layout.index.manifests if wanted and one.ref_name == wanted]
+            found += [(layout.path.name, one) for one in recorded]
+            if recorded and kept is None:
+                kept = layout
+                closing_kept.callback(kept.close)
+            else:
+                layout.close()
+        _check_unambiguous(found, wanted)
+        closing_kept.pop_all()
+    return Match(kept, found[0][1]) if kept is not None else None
+
+
+def _check_unambiguous(found: Sequence[tuple[str, Descriptor]], wanted: str) -> None:
+    names = tuple(dict.fromkeys(name for name, _ in found))
     if len(names) > 1:
         raise AmbiguousImageError(
             f"several images record the reference {shown(wanted)}: {', '.join(names)}",
-            hint="name the directory",
+            hint="use the name of the directory instead",
             candidates=names,
         )
-    if len({one.digest for _, one in recorded}) > 1:
-        digests = tuple(one.digest for _, one in recorded)
+    digests = tuple(dict.fromkeys(one.digest for _, one in found))
+    if len(digests) > 1:
         raise AmbiguousImageError(
-            f"{entry.image.name} records the reference {shown(wanted)} for several images: {', '.join(digests)}",
-            hint="name the directory, and choose one by its digest with ref=",
+            f"{found[0][0]} records the reference {shown(wanted)} for several images: {', '.join(digests)}",
+            hint="use the name of the directory, and choose one by its digest with ref=",
             candidates=digests,
         )
-    return Match(entry.image, wanted, descriptor)
 
 
-def _not_found(store: str | os.PathLike[str], wanted: str, entries: list[_Entry]) -> ImageNotFoundError:
-    text = f"在本地镜像存储目录中未找到指定镜像: no image {shown(wanted)} in the store {os.fspath(store)}"
-    if not Path(store).is_dir():
-        return ImageNotFoundError(text, hint="there is no such directory; name one with store=")
-    if not entries:
-        return ImageNotFoundError(text, hint="the store is empty; name another with store=")
-    names = [word for entry in entries for word in (entry.image.name, entry.image.ref) if word]
+def _why_empty(store: Directory) -> str:
+    if store.has("index.json"):
+        return f"{store.path} is itself an image, not a store of images"
+    return "the store holds no readable layout" if _names(store) else "the store is empty"
+
+
+def _not_found(store: Path, wanted: str, images: Sequence[StoreImage], problem: str | None) -> ImageNotFoundError:
+    text = f"no image {shown(wanted)} in the store {store}"
+    if problem is not None:
+        return ImageNotFoundError(text, hint=f"{problem}; name another store with store=")
+    names = [word for image in images for word in (image.name, image.ref) if word]
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`ocipush image list` shows what there is"
-    return ImageNotFoundError(text, hint=hint, available=tuple(near or (entry.image.name for entry in entries)))
+    return ImageNotFoundError(text, hint=hint, available=tuple(near or (image.name for image in images)))
+
+
+def _describe(layout: Layout, *, sizes: bool = False) -> StoreImage:
+    first = layout.index.manifests[0] if layout.index.manifests else None
+    return StoreImage(
+        name=layout.path.name,
+        path=layout.path,
+        ref=first.ref_name if first else None,
+        digest=first.digest if first else None,
+        media_type=first.media_type if first else None,
+        size=_size(layout.path) if sizes else None,
+    )
 
 
 def _disagreement(wanted: str, ref: str | None) -> tuple[str, ...]:
-    """A match by sanitized name drops the tag: warn where that loses what IMAGE said (rules.md, 1)."""
+    """A match by sanitized name drops the tag and the digest: warn if that loses what IMAGE said."""
     try:
         asked = Reference.parse(wanted)
         bare = not any(mark in (ref or "") for mark in "/:@")  # other tools record the tag alone
@@ -138,44 +260,7 @@ def _disagreement(wanted: str, ref: str | None) -> tuple[str, ...]:
     explicit = "@" in wanted or ":" in wanted.rpartition("/")[2]
     if not explicit or recorded is None or asked.identifier == recorded:
         return ()
-    return (f"{wanted!r} matches the stored image by its name only; what is stored is {ref!r}",)
-
-
-def _scan(store: Path, *, sizes: bool = False) -> tuple[list[_Entry], dict[str, LayoutError]]:
-    entries: list[_Entry] = []
-    broken: dict[str, LayoutError] = {}
-    try:
-        found = sorted(os.scandir(store), key=lambda entry: os.fsencode(entry.name))
-    except (FileNotFoundError, NotADirectoryError):
-        return entries, broken
-    except OSError as exc:
-        raise LayoutError(
-            f"the store {store} cannot be read: {exc.strerror}",
-            hint="run as a user who may read it, or name another with store=",
-            path=str(store),
-        ) from exc
-    for child in found:
-        if child.name.startswith(".") or not child.is_dir(follow_symlinks=False):
-            continue
-        path = store / child.name
-        try:
-            layout = Layout.open_blocking(path)
-        except LayoutError as exc:
-            _LOG.warning("skipped: %s", exc)
-            broken[child.name] = exc
-            continue
-        layout.close()
-        first = layout.index.manifests[0] if layout.index.manifests else None
-        image = StoreImage(
-            name=child.name,
-            path=path,
-            ref=first.ref_name if first else None,
-            digest=first.digest if first else None,
-            media_type=first.media_type if first else None,
-            size=_size(path) if sizes else None,
-        )
-        entries.append(_Entry(image, layout.index.manifests))
-    return entries, broken
+    return (f"{wanted!r} matches the stored image by its name only; its recorded reference is {ref!r}",)
 
 
 def _size(path: Path) -> int:

@@ -1,0 +1,101 @@
+"""Where the login of a push comes from: the caller's logins, then the login file; and that nothing blocks meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ocipush
+from ocipush import Login, errors
+from ocipush._credentials.chain import AuthFile, Chain, GivenLogins
+from ocipush.testing import BasicAuth, Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ocipush._credentials.base import Credentials
+
+pytestmark = pytest.mark.anyio
+GIVEN, SAVED = Login("given", "password"), Login("saved", "password")
+
+
+@pytest.fixture
+def authfile(tmp_path: Path) -> Path:
+    path = tmp_path / "auth.json"
+    for registry in ("r.example", "saved.example"):
+        ocipush.save_login(registry, SAVED, authfile=path)
+    return path
+
+
+def chain(authfile: Path, **given: Login) -> Credentials:
+    return Chain(GivenLogins({f"{name}.example": login for name, login in given.items()}), AuthFile(authfile))
+
+
+async def test_login_of_the_caller_is_used_before_that_of_the_file(authfile: Path) -> None:
+    credentials = chain(authfile, r=GIVEN)
+    assert await credentials.login("r.example") == GIVEN
+    assert await credentials.login("saved.example") == SAVED
+    assert await credentials.login("other.example") is None
+
+
+@pytest.mark.parametrize("empty", [Login("", ""), Login("user", ""), Login("", "password")])
+async def test_empty_login_of_the_caller_means_anonymous_whatever_the_file_holds(authfile: Path, empty: Login) -> None:
+    assert await chain(authfile, r=empty).login("r.example") is None
+
+
+async def test_file_is_not_read_where_the_caller_gave_a_login(authfile: Path) -> None:
+    authfile.write_text("{")
+    credentials = chain(authfile, r=GIVEN)
+    assert await credentials.login("r.example") == GIVEN
+    with pytest.raises(errors.CredentialError, match="not JSON"):
+        await credentials.login("saved.example")
+
+
+async def test_login_given_under_any_name_of_docker_hub_is_found() -> None:
+    for name in ("docker.io", "index.docker.io", "https://index.docker.io/v1/"):
+        assert await GivenLogins({name: GIVEN}).login("index.docker.io") == GIVEN
+
+
+async def test_login_given_for_what_is_not_a_registry_is_refused_at_once() -> None:
+    with pytest.raises(errors.InvalidReferenceError, match="not a valid registry"):
+        GivenLogins({"host.example/team": GIVEN})
+
+
+async def test_login_file_is_read_anew_and_never_on_the_event_loops_thread(
+    authfile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def find(registry: str, *, authfile: object) -> Login | None:
+        threads.append(threading.get_ident())
+        return None
+
+    monkeypatch.setattr("ocipush._credentials.chain.find_login", find)
+    credentials = AuthFile(authfile)
+    assert [await credentials.login("r.example") for _ in range(2)] == [None, None]
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
+
+
+class Vault:
+    """A place for logins that the library does not know: nothing but the protocol."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def login(self, registry: str) -> Login | None:
+        self.asked.append(registry)
+        return Login("user", "secret")
+
+
+async def test_push_takes_its_login_from_whatever_follows_the_protocol(tmp_path: Path) -> None:
+    vault = Vault()
+    async with (
+        Registry(auth=BasicAuth({"user": "secret"})) as registry,
+        ocipush.Pusher(authfile=tmp_path / "none") as pusher,
+    ):
+        pusher._credentials = Chain(GivenLogins({}), vault)
+        await pusher.check_login(registry.host)
+    assert vault.asked == [registry.host]
