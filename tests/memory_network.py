@@ -313,7 +313,16 @@ class MemoryRegistry(Registry):
     def _base(self, request: Request) -> str:
         return self.url
 
+    def _service_base(self, request: Request) -> str:
+        return self.url if self._dialect.blob_storage == "path" else self.url.replace("://", "://blobs.")
+
     async def _listen(self) -> Listener[ByteStream]:
-        name, _, port = self.host.partition(":")
+        return self._listen_at(self.host)
+
+    async def _listen_for_storage(self) -> Listener[ByteStream]:
+        return self._listen_at(f"blobs.{self.host}")
+
+    def _listen_at(self, host: str) -> Listener[ByteStream]:
+        name, _, port = host.partition(":")
         address = (name, int(port) if port else 443 if self._secure else 80)
         return MemoryListener(self._network, address, secure=self._secure)

@@ -134,10 +134,15 @@ def spellings(password: str) -> set[str]:
 @pytest.mark.parametrize(
     ("password", "permissions", "error", "hint"),
     [
-        (WRONG, {}, errors.AuthenticationError, "check the login"),
-        (None, {}, errors.AuthenticationError, "there is no login"),
-        (RIGHT, READER, errors.AuthorizationError, "not allowed to push there"),
-        (RIGHT, NOBODY, errors.AuthorizationError, "not allowed to push there"),
+        (WRONG, {}, errors.AuthenticationError, "check the login (`ocipush image login {host}`)"),
+        (
+            None,
+            {},
+            errors.AuthenticationError,
+            "no login was found for {host}: save one with `ocipush image login {host}`",
+        ),
+        (RIGHT, READER, errors.AuthorizationError, "to push to team/app, or the repository does not exist"),
+        (RIGHT, NOBODY, errors.AuthorizationError, "to push to team/app, or the repository does not exist"),
     ],
     ids=["wrong password", "no login", "reader", "stranger"],
 )
@@ -148,7 +153,7 @@ def test_refused_login_is_told_without_its_password(
         if password is not None:
             person.log_in(registry.host, password)
         told = person.push(registry.host)
-        check(person, told, error, registry.host, hint)
+        check(person, told, error, registry.host, hint.replace("{host}", registry.host))
         for secret in spellings(password) if password is not None else ():
             assert secret not in told.all
         assert not registry.repository("team/app").blobs
@@ -394,12 +399,12 @@ def test_error_body_of_100_megabytes_is_not_read_to_its_end(person: Person, tmp_
 
 
 REALMS = [
-    ("", "not HTTPS"),
-    ("/token", "not HTTPS"),
-    ("ftp://token.example/", "not HTTPS"),
-    ("http://token.example/", "not HTTPS"),
-    ("https://[", "not a URL"),
-    ("https://", "not HTTPS"),
+    ("", "not an https URL: ''"),
+    ("/token", "not an https URL: '/token'"),
+    ("ftp://token.example/", "not an https URL: 'ftp://token.example/'"),
+    ("http://token.example/", "not an https URL: 'http://token.example/'"),
+    ("https://[", "not an https URL"),
+    ("https://", "not an https URL: 'https://'"),
 ]
 
 

@@ -450,7 +450,8 @@ async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() 
     assert (held, held_next) == ("Bearer token-0123456789-1", "Bearer token-0123456789-2")
     echo = f"{BASIC}; correct horse; correct+horse; {held}; {held_next}; refresh-0123456789"
     body = json.dumps({"errors": [{"code": echo, "message": echo}]}).encode()
-    error = error_for(Answer(Request(method="GET", url="https://registry.example/v2/"), 400, {}, body), authorizer)
+    request = Request(method="GET", url="https://registry.example/v2/")
+    error = error_for(Answer(request, 400, {}, body), Kind.LOGIN, authorizer)
     told = f"{error} {error.detail} {error.codes}"
     assert "Bearer …; Bearer …; …" in error.detail
     for secret in (

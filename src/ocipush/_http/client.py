@@ -22,7 +22,7 @@ from .failures import failure_of, stalled
 from .urls import ExactURL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from .addresses import AddressPolicy
     from .request import Request
@@ -58,8 +58,11 @@ class Client:
         """Close every connection."""
         await self._transport.aclose()
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: Request, *, count: Callable[[int], None] | None = None) -> Answer:
         """Send one request once and read its answer, at most 4 MiB of it (64 KiB of an error).
+
+        ``count`` is called with how many times the request was sent: a second time if the first connection was closed by
+        the server before a byte of the request left.
 
         Raises:
             TransportError: no usable answer came.
@@ -81,6 +84,9 @@ class Client:
                 content = await _read(response)
             except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # httpx does not map the last two
                 raise failure_of(exc, request, before=before, named=named) from exc
+            finally:
+                if count is not None:
+                    count(1 + prepared.extensions.get("resent", 0))
             if policy is not None and own and (address := response.extensions.get("address")):
                 policy.note(address)
             if _LOG.isEnabledFor(logging.DEBUG):

@@ -252,14 +252,10 @@ def _marks(answer: Answer, codes: tuple[str, ...], repository: str) -> frozenset
         Mark.REDIRECT: "location" in headers,
         Mark.UNCHALLENGED: not parse_challenges(headers.get("www-authenticate", "")),
         Mark.MISPLACED: bool(repository) and not path.startswith(f"/v2/{repository}/"),
-        Mark.LARGE: _size(answer) >= _LARGE,
         Mark.READS_ONLY: bool(methods) and methods <= {"GET", "HEAD", "OPTIONS"},
         Mark.UNSIGNED: not codes and "docker-distribution-api-version" not in headers,
     }
     return frozenset(mark for mark, is_there in found.items() if is_there)
-
-
-_LARGE: Final = 64 * 1024  # bytes
 
 
 def _size(answer: Answer) -> int:

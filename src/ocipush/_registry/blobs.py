@@ -167,7 +167,8 @@ class BlobRequests:
             if answer.status == 416:
                 session.out_of_range()
             error = self._error(answer, kind)
-            session.gone = answer.status == 404 and "BLOB_UNKNOWN" not in error.codes
+            known = error.answered_by != "web page"  # a proxy knows no sessions
+            session.gone = answer.status == 404 and known and "BLOB_UNKNOWN" not in error.codes
             raise error
         if not step.final:
             session.stored(step.end, _location(answer))

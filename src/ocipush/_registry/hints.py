@@ -96,8 +96,6 @@ HINTS: Final[dict[str, str]] = {
     # web pages, and answers that can be a proxy's
     "misplaced": "the registry, or a proxy in front of it, does not know its own address: "
     "its Location leads to a path outside of {repository}",
-    "firewall, large body": "a proxy or firewall in front of the registry refused this {method} request of {size} bytes: "
-    "if it limits their size, send less at once with chunk_size=",
     "firewall": f"a proxy or firewall in front of the registry refused this {{method}} request: {_METHODS}",
     "gateway": "a proxy in front of the registry could not reach it, or stopped waiting for it: try again later",
     "unexpected": "check that this is the address of a registry: a proxy or a login page may be answering instead",

@@ -50,7 +50,6 @@ class Mark(Enum):
     REDIRECT = "it names another address"
     UNCHALLENGED = "it does not say which kind of login it wants"
     MISPLACED = "the registry had sent the upload to a path outside of the repository"
-    LARGE = "the request had a large body"
     READS_ONLY = "its Allow header lists only methods that read"
     UNSIGNED = "nothing in it is typical of a registry"
 
@@ -233,7 +232,6 @@ _BY_PROXIES: Final = (
         statuses={404},
         marks=[Mark.MISPLACED, Mark.UNSIGNED],
     ),
-    Situation("firewall, large body", _UNEXPECTED, kinds=_SENDS, statuses=_BOTH, by=_PAGE, marks=[Mark.LARGE]),
     Situation("firewall", _UNEXPECTED, statuses={403, 406, 418, 451}, by=_PAGE),
     Situation("gateway", statuses=_GATEWAY, by=_PAGE),
     Situation("unexpected", errors=UnexpectedResponseError, statuses=range(500)),
