@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ssl
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from tests import layouts
 
 import ocipush
 from ocipush import errors
@@ -19,13 +18,9 @@ from ocipush._registry.endpoint import Endpoint
 from ocipush.testing import BasicAuth, Dialect, Registry, Request, Response
 
 if TYPE_CHECKING:
-    from ocipush._registry.client import Route
+    from pathlib import Path
 
-_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
-assert _spec is not None
-assert _spec.loader is not None
-layouts: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layouts)
+    from ocipush._registry.client import Route
 
 pytestmark = pytest.mark.anyio
 THRICE = ocipush.RetryPolicy(attempts=3, base=0)
@@ -164,7 +159,7 @@ async def test_login_goes_to_a_token_service_over_tls_or_where_plain_http_is_all
         asked.append((request.url, dict(request.headers)))
         return Answer(request, 200, {}, b'{"token": "t"}')
 
-    authorizer = Authorizer(ocipush.Login("u", "p"), tls_verify=tls_verify)
+    authorizer = Authorizer(ocipush.Login("u", "p"), registry="registry.example", tls_verify=tls_verify)
     challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
     authorizer.learn(Answer(http.Request(method="GET", url=""), 401, challenge, b""), "s", None)
     if allowed:

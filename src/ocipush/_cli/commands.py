@@ -28,7 +28,6 @@ from .messages import (
     start_logging,
     translate,
 )
-from .progress import make_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,6 +126,8 @@ def push(name: str, progress: Mode | None, form: str, deadline: float | None, **
     if deadline is not None:
         options["retry"] = ocipush.RetryPolicy(deadline=deadline)
     mode: Mode = progress or ("none" if _set("quiet") else "auto")
+    from .progress import make_progress
+
     with make_progress(mode, sys.stderr, is_logged=bool(_set("debug"))) as show:
         source = Path(name) if _options.is_path(name) else name
         call = partial(ocipush.push, source, on_event=show, **options)
@@ -150,7 +151,8 @@ def list_(form: str) -> None:
         return
     if not images and not _set("quiet"):
         store = _set("images_store_dir") or _options.DEFAULT_STORE
-        say(f"no images in the store {store}" if Path(store).is_dir() else f"the store {store} does not exist")
+        is_there = os.path.isdir(store)  # noqa: PTH112 - pathlib would cost `--version` 4 ms
+        say(f"no images in the store {store}" if is_there else f"the store {store} does not exist")
     rows = [("NAME", "REF", "DIGEST", "SIZE")]
     for found in images:
         size = "-" if found.size is None else format_size(found.size)
@@ -213,11 +215,12 @@ def login(
     entry = ocipush.Login(username, secret)
     if check:
 
-        async def ask() -> None:
+        async def ask() -> bool:
             async with ocipush.Pusher(tls_verify=tls_verify, **_given(ca_file="ca_file")) as pusher:
-                await pusher.check_login(registry, login=entry)
+                return await pusher.check_login(registry, login=entry)
 
-        _signals.run(ask)
+        if not _signals.run(ask):
+            say(f"warning: {registry} did not ask for the login, so it was not checked: reading needs none there")
     ocipush.save_login(registry, entry, **_given(authfile="authfile"))
     if not _set("quiet"):
         say(f"login saved for {registry}")

@@ -30,13 +30,16 @@ from .._sources.verify import verify_blobs
 from .._sources.walk import read_contents
 from .._version import __version__
 from ..errors import DeadlineExceededError, OcipushError, PusherClosedError
+from .batch import Job, Plan, PushReport, run_jobs
 from .options import AllOptions, PusherOptions, PushOptions, complete, shows, split
 from .plan import choose_target
 from .push import Push
 from .reporter import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+
+    from .._events import OnEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,6 +120,62 @@ class Pusher:
         reporter = Reporter(given["on_event"])
         return await reporter.run(self._push(source, given, reporter))
 
+    async def push_many(
+        self,
+        jobs: Iterable[Job] | AsyncIterable[Job],
+        *,
+        parallel: int = 8,
+        stop_on_error: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> PushReport:
+        """Push many images. Each blob is uploaded once to each registry, and mounted in the other repositories that need it.
+
+        Args:
+            jobs: any iterable of jobs, also an async one. A sized collection is planned as a whole, an iterator 1,000 at
+                a time.
+            parallel: maximum number of images pushed at the same time.
+            stop_on_error: after a failure, cancel the jobs that run and start no more.
+            on_event: called with the events of all pushes; ``push_id`` tells them apart.
+
+        Returns:
+            A report on each job. The failure of an image does not end the others, and is not raised.
+
+        Raises:
+            TypeError, ValueError: an option, also one of a job, has another type or is out of range.
+            ConflictingJobsError: several jobs push different images to the same tag; nothing was sent.
+        """
+        if parallel < 1:
+            raise ValueError(f"parallel must be at least 1, not {parallel}")
+        self._check_open()
+
+        def options_of(job: Job) -> PushOptions:
+            given = job.options.copy()
+            given["on_event"] = on_event
+            if job.target is not None:
+                given["target"] = job.target
+            return complete(PushOptions, given, "Job")
+
+        async def push(job: Job) -> PushResult:
+            return await self.push(job.source, **options_of(job))
+
+        return await run_jobs(
+            jobs,
+            look=lambda job: self._look(job.source, options_of(job)),
+            push=push,
+            parallel=parallel,
+            stop_on_error=stop_on_error,
+        )
+
+    @_without_locals
+    async def _look(self, source: str | PathLike[str], options: PushOptions) -> Plan:
+        """Read what a push would send, and where to."""
+        async with open_source(source, ref=options["ref"], store=self._store) as found:
+            root = found.root
+            reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
+            contents = await read_contents(found.source, root, include_foreign=options["include_foreign"])
+        sent = (blob for blob in contents.blobs if options["include_foreign"] or not blob.is_foreign)
+        return Plan(reference, root.digest, {blob.digest: blob.size for blob in sent})
+
     async def _push(self, source: str | PathLike[str], options: PushOptions, reporter: Reporter) -> PushResult:
         opening = open_source(
             source,
@@ -161,12 +220,15 @@ class Pusher:
             return await run
         raise DeadlineExceededError(
             f"{reference.name} was not pushed within {deadline:g} s",
-            hint="RetryPolicy(deadline=) sets how long a push may take",
+            hint="allow more time with RetryPolicy(deadline=)",
         )
 
     @_without_locals
-    async def check_login(self, registry: str, login: Login | None = None) -> None:
+    async def check_login(self, registry: str, login: Login | None = None) -> bool:
         """Ask ``registry`` whether it accepts ``login``; default: the login that a push would use.
+
+        Returns:
+            whether the registry asked for the login. If it did not, the login can be wrong: reading needs none there.
 
         Raises:
             AuthenticationError: it does not.
@@ -178,7 +240,7 @@ class Pusher:
         tls_verify = self._options["tls_verify"]
         endpoint = self._new_endpoint(host, tls_verify, login or await self._credentials.login(host))
         options = complete(PushOptions, PushOptions(), "push")
-        await Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry).check_login()
+        return await Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry).check_login()
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -197,7 +259,7 @@ class Pusher:
                 except (OSError, ssl.SSLError) as exc:
                     raise OcipushError(
                         f"the CA file {os.fspath(ca_file)} cannot be used: {exc}",
-                        hint="--ca-file (ca_file=) takes a PEM file of certificates",
+                        hint="name a PEM file of certificates with ca_file=",
                     ) from exc
             client = self._clients[verify] = Client(
                 verify=context,
@@ -232,3 +294,17 @@ async def push(source: str | PathLike[str], **options: Unpack[AllOptions]) -> Pu
     shared, own = split(options)
     async with Pusher(**shared) as pusher:
         return await pusher.push(source, **own)
+
+
+@shows(PusherOptions)
+async def push_many(
+    jobs: Iterable[Job] | AsyncIterable[Job],
+    *,
+    parallel: int = 8,
+    stop_on_error: bool = False,
+    on_event: OnEvent | None = None,
+    **options: Unpack[PusherOptions],
+) -> PushReport:
+    """Push many images: :meth:`Pusher.push_many` on a :class:`Pusher` of its own, with its options."""
+    async with Pusher(**options) as pusher:
+        return await pusher.push_many(jobs, parallel=parallel, stop_on_error=stop_on_error, on_event=on_event)

@@ -61,10 +61,10 @@ class Journal:
         except OSError as exc:
             raise OcipushError(
                 f"{self._directory} cannot keep upload sessions: {exc.strerror}",
-                hint="name another directory with --resume-dir (resume_dir=)",
+                hint="name another directory with resume_dir=",
             ) from exc
 
-    def page(self, repository_url: str, blob: Descriptor) -> SavedSession:
+    def session(self, repository_url: str, blob: Descriptor) -> SavedSession:
         """The file of one upload; ``repository_url`` tells registries and repositories apart."""
         name = hashlib.sha256(f"{repository_url} {blob.digest}".encode()).hexdigest()
         return SavedSession(self._directory / f"{name}.json", blob.size)

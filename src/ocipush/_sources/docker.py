@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 Compression = Literal["gzip", "none"]
 _ID: Final = re.compile(r"(?:^|[/:])([0-9a-f]{64})(?:\.json)?$")  # a config that is named by its digest
 _REGISTRY: Final = re.compile(r"(?:localhost|[^/]*[.:][^/]*)/")
-_NO_ROOM: Final = 'make room where temporary files go, or set TMPDIR to a directory with more; --compress none (compress="none") needs none'
+_NO_ROOM: Final = (
+    'make room where temporary files go, or set TMPDIR to a directory with more; compress="none" needs none'
+)
 
 
 @dataclass(frozen=True, slots=True)

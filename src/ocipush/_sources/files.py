@@ -196,7 +196,7 @@ def unreadable(error: type[LayoutError], what: str, exc: OSError, *, path: str) 
     if (shortage := too_many_files(what, exc)) is not None:
         return shortage
     if exc.errno == errno.EXDEV:
-        hint = "--follow-links (follow_links=True) follows it, and `cp -rL` copies what it leads to"
+        hint = "follow_links=True follows it, and `cp -rL` copies what it leads to"
         return error(f"{what}: it is a symbolic link that leads out, which is not followed", hint=hint, path=path)
     if exc.errno == errno.ELOOP:
         hint = "copy the image with `cp -rL`, which replaces links by the files they point to"
