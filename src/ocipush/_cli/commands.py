@@ -159,6 +159,13 @@ def list_(form: str) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _one_authfile() -> dict[str, Any]:
+    files = _set("authfile") or ()
+    if len(files) > 1:
+        raise click.UsageError("a login is kept in one file: give --authfile once")
+    return {"authfile": files[0]} if files else {}
+
+
 def _read_password(username: str | None, password: str | None, *, stdin: bool) -> str:
     if stdin:
         if password is not None:
@@ -203,6 +210,7 @@ def login(
 ) -> None:
     """Save a login for REGISTRY."""
     _begin("ocipush")
+    authfile = _one_authfile()
     if username is None and not password_stdin:
         username = _ask("Username")
     secret = _read_password(username, password, stdin=password_stdin)
@@ -217,7 +225,7 @@ def login(
                 await pusher.check_login(registry, login=entry)
 
         _signals.run(ask)
-    ocipush.save_login(registry, entry, **_given(authfile="authfile"))
+    ocipush.save_login(registry, entry, **authfile)
     if not _set("quiet"):
         say(f"login saved for {registry}")
 
@@ -228,7 +236,7 @@ def login(
 def logout(registry: str) -> None:
     """Remove the login for REGISTRY."""
     _begin("ocipush.credentials")
-    removed = ocipush.remove_login(registry, **_given(authfile="authfile"))
+    removed = ocipush.remove_login(registry, **_one_authfile())
     if not _set("quiet"):
         say(f"login removed for {registry}" if removed else f"no login for {registry}")
 

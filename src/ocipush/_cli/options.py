@@ -80,8 +80,10 @@ def read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Remember an option, which may stand before or after the subcommand."""
-    if value == "":
+    if value == "" or (isinstance(value, tuple) and "" in value):
         raise click.BadParameter("it is empty")
+    if isinstance(value, tuple):  # an option that can be repeated, also on both sides of the subcommand
+        value = ctx.obj.get(param.name, ()) + value or None
     if value is not None and value is not False:
         ctx.obj[param.name] = value
     return value
@@ -113,7 +115,9 @@ def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
         _global_option(
             "--authfile",
             metavar="FILE",
-            help="Login file.  [env: OCIPUSH_AUTHFILE; default: /var/lib/ar/auth.json]",
+            multiple=True,
+            help="Login file, or docker or podman for the file of that tool. Can be repeated.  "
+            "[env: OCIPUSH_AUTHFILE; default: /var/lib/ar/auth.json]",
         ),
         _global_option("--images-store-dir", metavar="DIR", help=f"Image store.  [default: {DEFAULT_STORE}]"),
     ):

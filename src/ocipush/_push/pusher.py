@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 import anyio.to_thread
 
 from .._credentials.base import Credentials, Login, registry_of
-from .._credentials.chain import AuthFile, Chain, GivenLogins
+from .._credentials.chain import AskedLogins, Chain, GivenLogins
+from .._credentials.files import LoginFiles, find_unused
 from .._events import PushDone, PushResult
 from .._http.client import Client
 from .._http.timeouts import Timeouts
@@ -29,7 +30,7 @@ from .._sources.open import open_source
 from .._sources.verify import verify_blobs
 from .._sources.walk import read_contents
 from .._version import __version__
-from ..errors import DeadlineExceededError, OcipushError, PusherClosedError
+from ..errors import AuthenticationError, AuthorizationError, DeadlineExceededError, OcipushError, PusherClosedError
 from .options import AllOptions, PusherOptions, PushOptions, complete, shows, split
 from .plan import choose_target
 from .push import Push
@@ -79,13 +80,13 @@ class Pusher:
         given = complete(PusherOptions, options, "Pusher.__init__")
         self._options = given
         self._store = given["store"]
-        self._credentials: Credentials = Chain(GivenLogins(given["credentials"] or {}), AuthFile(given["authfile"]))
+        self._credentials = _credentials(given)
         self._timeouts = given["timeouts"] or Timeouts()
         self._retry = given["retry"] or RetryPolicy()
         self._journal = Journal(given["resume_dir"]) if given["resume_dir"] is not None else None
         self._user_agent = " ".join(filter(None, (given["user_agent"], f"ocipush/{__version__}")))
         self._clients: dict[bool, Client] = {}
-        self._endpoints: dict[tuple[str, bool, Login | None], Endpoint] = {}
+        self._endpoints: dict[tuple[str, bool, str], Endpoint] = {}
         self._pid = 0
 
     async def __aenter__(self) -> Self:
@@ -126,20 +127,22 @@ class Pusher:
             contents = await read_contents(found.source, root, include_foreign=options["include_foreign"])
             if options["verify"]:
                 await verify_blobs(found.source, contents, include_foreign=options["include_foreign"])
-            push = await self._prepare(reference.registry, options, reporter)
+            tls_verify = self._options["tls_verify"] if options["tls_verify"] is None else options["tls_verify"]
+            endpoint = await self._endpoint(reference.registry, reference.repository, tls_verify)
+            push = await self._prepare(endpoint, tls_verify, options, reporter)
             for text in warnings:
                 reporter.warn(text)
-            result = await self._in_time(push.run(found.source, contents, reference), reference)
+            with_hint = self._with_hint(push.run(found.source, contents, reference), endpoint, reference.repository)
+            result = await self._in_time(with_hint, reference)
         reporter.emit(PushDone(reporter.push_id, result))
         return result
 
-    async def _prepare(self, registry: str, options: PushOptions, reporter: Reporter) -> Push:
+    async def _prepare(self, endpoint: Endpoint, tls_verify: bool, options: PushOptions, reporter: Reporter) -> Push:
         if self._journal is not None:
             await anyio.to_thread.run_sync(self._journal.prepare)
-        tls_verify = self._options["tls_verify"] if options["tls_verify"] is None else options["tls_verify"]
         return Push(
             self._client(tls_verify),
-            await self._endpoint(registry, tls_verify),
+            endpoint,
             reporter,
             options,
             retry=self._retry,
@@ -170,7 +173,19 @@ class Pusher:
         tls_verify = self._options["tls_verify"]
         endpoint = self._new_endpoint(host, tls_verify, login or await self._credentials.login(host))
         options = complete(PushOptions, PushOptions(), "push")
-        await Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry).check_login()
+        push = Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry)
+        await self._with_hint(push.check_login(), endpoint, "")
+
+    async def _with_hint(self, run: Coroutine[Any, Any, T], endpoint: Endpoint, repository: str) -> T:
+        """Name the option, if an anonymous push is refused and another tool's file has a login."""
+        try:
+            return await run
+        except (AuthenticationError, AuthorizationError) as exc:
+            if endpoint.login is None:
+                tool = await find_unused(endpoint.registry, repository, self._options["authfile"])
+                if tool is not None:
+                    exc.hint = f'{tool.capitalize()} has a login for this registry: authfile="{tool}" uses it'
+            raise
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -199,10 +214,13 @@ class Pusher:
             )
         return client
 
-    async def _endpoint(self, registry: str, tls_verify: bool) -> Endpoint:
-        login = await self._credentials.login(registry)
-        key = (registry, tls_verify, login)
-        return self._endpoints.setdefault(key, self._new_endpoint(registry, tls_verify, login))
+    async def _endpoint(self, registry: str, repository: str, tls_verify: bool) -> Endpoint:
+        login = await self._credentials.login(registry, repository)
+        key = (registry, tls_verify, login.namespace if login else "")
+        endpoint = self._endpoints.get(key)
+        if endpoint is None or endpoint.login != login:  # the endpoint of the login before is not kept
+            endpoint = self._endpoints[key] = self._new_endpoint(registry, tls_verify, login)
+        return endpoint
 
     def _new_endpoint(self, registry: str, tls_verify: bool, login: Login | None) -> Endpoint:
         return Endpoint(
@@ -213,6 +231,12 @@ class Pusher:
             large_concurrency=self._options["large_concurrency"],
             allow_hosts=self._options["allow_hosts"],
         )
+
+
+def _credentials(options: PusherOptions) -> Credentials:
+    given = options["credentials"]
+    first = AskedLogins(given) if callable(given) else GivenLogins(given or {})
+    return Chain(first, LoginFiles(options["authfile"]))
 
 
 @shows(AllOptions)

@@ -93,7 +93,7 @@ class Authorizer:
             UnsafeLocationError: the login would be sent to the realm without TLS.
         """
         challenge = self._challenge
-        if challenge is None or challenge.scheme == "basic":
+        if challenge is None or challenge.scheme == "basic" or self._registry_token is not None:
             return self.held(scope)
         key = service, scope = self._key(challenge, scope)
         if (slot := self._slots.get(key)) is None:
@@ -119,6 +119,8 @@ class Authorizer:
             return None
         if self._challenge.scheme == "basic":
             return self._basic()
+        if self._registry_token is not None:
+            return f"Bearer {self._registry_token}"
         slot = self._slots.get(self._key(self._challenge, scope))
         return slot.header if slot else None
 
@@ -136,6 +138,8 @@ class Authorizer:
         self._challenge = challenge
         if challenge.scheme == "basic":
             return self._basic() is not None and used != self._basic()
+        if self._registry_token is not None:
+            return used != self.held(scope)
         slot = self._slots.get(self._key(challenge, scope))
         if slot is not None and slot.header == used:
             slot.header, slot.renew_at = None, float("-inf")
@@ -153,15 +157,23 @@ class Authorizer:
             return "there is no login for this registry: save one with `ocipush image login REGISTRY`"
         if self.login.identity_token and self._challenge and self._challenge.scheme == "basic":
             return "the login is an identity token, but this registry requires a user name and a password"
+        if self._registry_token and self._challenge and self._challenge.scheme == "basic":
+            return "the login is a registry token, but this registry requires a user name and a password"
         return None
 
     def conceal(self, text: str) -> str:
         """``text`` without the login and its tokens: a registry may echo what it was sent."""
         basic = (self._basic() or "").removeprefix("Basic ")
-        return conceal(text, (self.login.password if self.login else "", basic, *self._spent))
+        return conceal(
+            text, (self.login.password if self.login else "", self._registry_token or "", basic, *self._spent)
+        )
+
+    @property
+    def _registry_token(self) -> str | None:
+        return self.login.registry_token if self.login else None
 
     def _basic(self) -> str | None:
-        if self.login is None or self.login.identity_token is not None:
+        if self.login is None or self.login.identity_token is not None or self._registry_token is not None:
             return None
         pair = f"{self.login.username}:{self.login.password}".encode()
         return f"Basic {base64.b64encode(pair).decode()}"

@@ -46,6 +46,7 @@ class Endpoint:
         allow_hosts: other hosts that the registry may point to, whatever their addresses.
 
     Attributes:
+        registry, login: as given.
         gate: how fast the registry accepts requests.
         capabilities: what the registry supports, as far as it is known.
         known_blobs: digests that each repository is known to hold.
@@ -61,9 +62,9 @@ class Endpoint:
         large_concurrency: int = 4,
         allow_hosts: Collection[str] = (),
     ) -> None:
-        self._registry = registry
+        self.registry = registry
         self._host = "registry-1.docker.io" if registry == DOCKER_HUB else registry
-        self._login = login
+        self.login = login
         self._tls_verify = tls_verify
         self._allow_hosts = allow_hosts
         self._route: Route | None = None
@@ -76,7 +77,7 @@ class Endpoint:
     @property
     def counts_pulls(self) -> bool:
         """Whether a GET of a manifest counts as a pull (Docker Hub's rate limit does)."""
-        return self._registry == DOCKER_HUB
+        return self.registry == DOCKER_HUB
 
     def turn(self, size: int) -> anyio.CapacityLimiter:
         """Where a blob of ``size`` bytes waits for its turn."""
@@ -122,7 +123,7 @@ class Endpoint:
             contact.landed.set()
 
     async def _make_contact(self, question: Ask[T], attempts: Attempts, warn: Callable[[str], None]) -> T:
-        authorizer = Authorizer(self._login, tls_verify=self._tls_verify)
+        authorizer = Authorizer(self.login, tls_verify=self._tls_verify)
         while True:
             try:
                 return await self._try_schemes(question, authorizer, attempts.effort, warn)
@@ -146,7 +147,7 @@ class Endpoint:
         def settle(plain: Route) -> None:
             self._settle(plain)
             warn(f"{self._host} does not speak TLS: using plain HTTP")
-            if self._login is not None:
+            if self.login is not None:
                 warn(f"the login for {self._host} is sent over plain HTTP, readable to the network")
 
         return await question(self._new_route("http", authorizer, effort, settle))
@@ -170,9 +171,9 @@ class Endpoint:
         """Whether plain HTTP is allowed: by option, or because all addresses of the name are loopback."""
         if not self._tls_verify:
             return True
-        if not is_loopback(self._registry):
+        if not is_loopback(self.registry):
             return False
-        host, port = split_port(self._registry)
+        host, port = split_port(self.registry)
         try:
             found = await anyio.getaddrinfo(host.strip("[]"), port or 80, type=socket.SOCK_STREAM)
         except OSError:
