@@ -9,7 +9,7 @@ import os
 import ssl
 import sys
 import traceback
-from functools import wraps
+from functools import partial, wraps
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 
     from .._events import OnEvent
+    from .._registry.authorizer import Renew
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -273,14 +274,21 @@ class Pusher:
         return client
 
     async def _endpoint(self, registry: str, repository: str, tls_verify: bool) -> Endpoint:
-        login = await self._credentials.login(registry, repository)
+        find = partial(self._credentials.login, registry, repository)
+        login = await find()
         key = (registry, tls_verify, login.namespace if login else "")
         endpoint = self._endpoints.get(key)
         if endpoint is None or endpoint.login != login:  # the endpoint of the login before is not kept
-            endpoint = self._endpoints[key] = self._new_endpoint(registry, tls_verify, login)
+
+            async def renew(refused: Login) -> Login | None:
+                return await find(refused=refused)
+
+            endpoint = self._endpoints[key] = self._new_endpoint(registry, tls_verify, login, renew)
         return endpoint
 
-    def _new_endpoint(self, registry: str, tls_verify: bool, login: Login | None) -> Endpoint:
+    def _new_endpoint(
+        self, registry: str, tls_verify: bool, login: Login | None, renew: Renew | None = None
+    ) -> Endpoint:
         return Endpoint(
             registry,
             login,
@@ -288,6 +296,7 @@ class Pusher:
             concurrency=self._options["concurrency"],
             large_concurrency=self._options["large_concurrency"],
             allow_hosts=self._options["allow_hosts"],
+            renew=renew,
         )
 
 

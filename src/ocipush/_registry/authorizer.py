@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from .._http.answer import Answer
 
     Fetch = Callable[[Request], Awaitable[Answer]]
+    Renew = Callable[[Login], Awaitable[Login | None]]
 
 
 _CLIENT_ID: Final = "ocipush"
+_FUTILE: Final = 5.0  # seconds for which nobody is asked for another login again, after there was none
 _EARLY: Final = 10.0  # seconds before its end that a token is renewed; of a short life, the last quarter
 
 
@@ -67,10 +69,14 @@ class Authorizer:
     Args:
         login: the login for this origin, or None to stay anonymous.
         tls_verify: False lets the origin name a token service of plain HTTP anywhere, not on this machine only.
+        renew: called with a login that was refused; returns the one to use instead, or the same one, or None.
     """
 
-    def __init__(self, login: Login | None, *, tls_verify: bool) -> None:
+    def __init__(self, login: Login | None, *, tls_verify: bool, renew: Renew | None = None) -> None:
         self.login = login
+        self._renew = renew
+        self._renewing = anyio.Lock()
+        self._futile_until = float("-inf")
         self._tls_verify = tls_verify
         self._challenge: Challenge | None = None
         self._slots: dict[tuple[_Service, str], _Slot] = {}
@@ -145,6 +151,30 @@ class Authorizer:
             slot.header, slot.renew_at = None, float("-inf")
         return True
 
+    async def renew_login(self, used: str | None) -> bool:
+        """Ask for another login, if ``used`` is the present one and was refused. Returns whether another attempt can succeed.
+
+        Raises:
+            CredentialError: the logins cannot be read.
+        """
+        return used is not None and used == self.held("") and await self._replace_login(self.login)
+
+    async def _replace_login(self, refused: Login | None) -> bool:
+        if refused is None or self._renew is None:
+            return False
+        async with self._renewing:
+            if self.login != refused:  # another worker has replaced it
+                return True
+            if anyio.current_time() < self._futile_until:
+                return False
+            login = await self._renew(refused)
+            if login is None or login == refused:
+                self._futile_until = anyio.current_time() + _FUTILE
+                return False
+            self._spent.extend(filter(None, (refused.password, refused.registry_token, self._basic_value())))
+            self.login, self._refresh = login, None
+            return True
+
     @property
     def anonymous(self) -> bool:
         """Whether there is no login for this origin."""
@@ -163,20 +193,21 @@ class Authorizer:
 
     def conceal(self, text: str) -> str:
         """``text`` without the login and its tokens: a registry may echo what it was sent."""
-        basic = (self._basic() or "").removeprefix("Basic ")
-        return conceal(
-            text, (self.login.password if self.login else "", self._registry_token or "", basic, *self._spent)
-        )
+        given = (self.login.password if self.login else "", self._registry_token or "", self._basic_value())
+        return conceal(text, (*given, *self._spent))
 
     @property
     def _registry_token(self) -> str | None:
         return self.login.registry_token if self.login else None
 
     def _basic(self) -> str | None:
+        value = self._basic_value()
+        return f"Basic {value}" if value else None
+
+    def _basic_value(self) -> str:
         if self.login is None or self.login.identity_token is not None or self._registry_token is not None:
-            return None
-        pair = f"{self.login.username}:{self.login.password}".encode()
-        return f"Basic {base64.b64encode(pair).decode()}"
+            return ""
+        return base64.b64encode(f"{self.login.username}:{self.login.password}".encode()).decode()
 
     def _key(self, challenge: Challenge, scope: str) -> tuple[_Service, str]:
         asked = challenge.parameters.get("scope", "")
@@ -185,7 +216,10 @@ class Authorizer:
         return _Service(challenge.parameters.get("realm", ""), challenge.parameters.get("service")), scope
 
     async def _new_grant(self, service: _Service, scope: str, fetch: Fetch) -> Grant:
-        answer = await self._ask(_Service(self._checked(service.realm), service.name), scope, fetch)
+        login, checked = self.login, _Service(self._checked(service.realm), service.name)
+        answer = await self._ask(checked, scope, fetch)
+        if answer.status in {400, 401, 403} and await self._replace_login(login):
+            answer = await self._ask(checked, scope, fetch)
         if answer.status != 200:
             if answer.request.method == "POST" and answer.status == 400:  # RFC 6749, 5.2: an invalid grant
                 hint = self.login_hint or "log in again: the token service does not accept this login"

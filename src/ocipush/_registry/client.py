@@ -97,7 +97,11 @@ class RegistryClient:
         repeat = partial(self._repeat, kind=kind, at_most=attempts)
         answer = await self._send_with_login(request, scope, repeat)
         if answer.renewable:
-            answer = replace(await self._send_with_login(request, scope, repeat), renewable=False)
+            login = self.route.authorizer.login
+            answer = await self._send_with_login(request, scope, repeat)
+            if answer.renewable and self.route.authorizer.login != login:  # the one before has ended
+                answer = await self._send_with_login(request, scope, repeat)
+            answer = replace(answer, renewable=False)
         self._show_warnings(answer)
         return answer
 
@@ -125,9 +129,10 @@ class RegistryClient:
         authorizer = self.route.authorizer
         authorization = await authorizer.header(scope, partial(self._repeat, kind=Kind.TOKEN)) if ours else None
         answer = await send(_authorized(request, authorization))
-        if answer.status == 401 and ours and authorizer.learn(answer, scope, authorization):
-            return replace(answer, renewable=True)
-        return answer
+        if answer.status != 401 or not ours:
+            return answer
+        renewable = authorizer.learn(answer, scope, authorization) or await authorizer.renew_login(authorization)
+        return replace(answer, renewable=renewable)
 
     async def _repeat(self, request: Request, *, kind: Kind, at_most: int | None = None) -> Answer:
         policy = self._retry
