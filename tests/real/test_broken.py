@@ -95,7 +95,7 @@ def refused(registry: RestartableRegistry, source: Path) -> errors.RegistryError
 def says_so(error: errors.RegistryError) -> None:
     """docker-registry tells the reason to its log alone, so the error has to lead there."""
     assert (error.status, error.codes, error.attempts) == (500, ("UNKNOWN",), 2)
-    assert "look into its log" in str(error)
+    assert "check its log" in str(error)
 
 
 def test_disk_that_is_full_is_the_registrys_error_and_the_tag_stays_as_it_was(home: Path, tmp_path: Path) -> None:

@@ -90,15 +90,18 @@ def test_interrupted_push_ends_with_130_and_leaves_the_tag_as_it_was(
     with subprocess.Popen(
         [*command, "app", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            event: dict[str, Any] = json.loads(line) if line.startswith("{") else {}  # else a line of the log
-            if event.get("event") == "BlobProgress" and event["size"] == 2 * GIB and event["offset"] > 0:
-                break
-        process.send_signal(signal.SIGINT)
-        printed, words = process.communicate(timeout=60)
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                event: dict[str, Any] = json.loads(line) if line.startswith("{") else {}  # else a line of the log
+                if event.get("event") == "BlobProgress" and event["size"] == 2 * GIB and event["offset"] > 0:
+                    break
+            process.send_signal(signal.SIGINT)
+            printed, words = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, printed) == (130, "")
-    assert words.splitlines()[-1] == "interrupted"
+    assert json.loads(words.splitlines()[-1])["code"] == "Interrupted"
     raw = server.skopeo("inspect", "--raw", f"docker://{target}")
     assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == root_of(sparse_store / "small")["digest"]
     assert not server.holds("large/app", SPARSE_LAYER)

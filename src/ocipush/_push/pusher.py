@@ -150,7 +150,8 @@ class Pusher:
         self._check_open()
 
         def options_of(job: Job) -> PushOptions:
-            given = PushOptions(**job.options, on_event=on_event)
+            given = job.options.copy()
+            given["on_event"] = on_event
             if job.target is not None:
                 given["target"] = job.target
             return complete(PushOptions, given, "Job")
