@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .progress import Mode
+
+
+# The options of every connection: as the library calls them, and as they are kept.
+_CONNECTION: Final = {name: name for name in ("ca_file", "cert", "key", "cert_dir")}
 
 
 class _Cli(click.Group):
@@ -119,7 +123,7 @@ def push(name: str, progress: Mode | None, form: str, deadline: float | None, **
     """
     _check_stdout()
     _begin("ocipush.credentials")
-    options = _given(store="images_store_dir", authfile="authfile", ca_file="ca_file")
+    options = _given(store="images_store_dir", authfile="authfile", **_CONNECTION)
     options |= {option: value for option, value in given.items() if value not in {None, ()}}
     if deadline is not None:
         options["retry"] = ocipush.RetryPolicy(deadline=deadline)
@@ -221,7 +225,7 @@ def login(
     if check:
 
         async def ask() -> None:
-            async with ocipush.Pusher(tls_verify=tls_verify, **_given(ca_file="ca_file")) as pusher:
+            async with ocipush.Pusher(tls_verify=tls_verify, **_given(**_CONNECTION)) as pusher:
                 await pusher.check_login(registry, login=entry)
 
         _signals.run(ask)

@@ -111,7 +111,18 @@ def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         _global_option("--debug", is_flag=True, help="Log every request, and show tracebacks."),
         _global_option("--quiet", "-q", is_flag=True, help="Print only the result, warnings and errors."),
-        _global_option("--ca-file", metavar="FILE", help="Trust an additional CA certificate, a PEM file."),
+        _global_option(
+            "--ca-file", metavar="FILE", help="Trust additional CA certificates: a PEM file or a directory."
+        ),
+        _global_option("--cert", metavar="FILE", help="Client certificate, a PEM file."),
+        _global_option(
+            "--key", metavar="FILE", help="Key of the client certificate.  [default: in the file of --cert]"
+        ),
+        _global_option(
+            "--cert-dir",
+            metavar="DIR",
+            help="Directory with the certificates for each registry, like Docker's certs.d.",
+        ),
         _global_option(
             "--authfile",
             metavar="FILE",

@@ -13,6 +13,7 @@ From the outside in:
 - ``transport``: an httpx transport that keeps HTTP/1.1 connections for each origin.
 - ``connection``: one HTTP/1.1 exchange after another (h11), reading while it writes.
 - ``stream``, ``tls``: sockets, plain and TLS, that are never blocked on. ``body``: slices of files as request bodies.
+- ``certificates``: TLS settings from files: authorities to trust, and the client's own certificate.
 - ``addresses``: how private an address is, and where the answers of a registry may point to.
 - ``urls``, ``redact``: Locations and origins; keep secrets and control characters out of what people read.
 

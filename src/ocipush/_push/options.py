@@ -156,8 +156,12 @@ class PusherOptions(TypedDict, total=False):
             when a login was refused.
         tls_verify: False accepts any certificate, and uses plain HTTP where the registry does not speak TLS
             (docs/requests.md, "Plain HTTP").
-        ca_file: PEM file of a certificate authority to trust in addition to the system's.
-        ssl_context: an SSL context of your own instead; not used while ``tls_verify`` is False.
+        ca_file: PEM file of certificate authorities to trust in addition to the system's, or a directory of such files.
+        cert: PEM file with the certificate that registries and proxies ask a client for.
+        key: PEM file with its private key; default: it is in the file of ``cert``.
+        cert_dir: a directory with the certificates for each registry, as Docker and Podman have them in ``certs.d``:
+            ``HOST:PORT/*.crt``, ``*.cert`` and ``*.key``.
+        ssl_context: an SSL context of your own instead of all these; not used while ``tls_verify`` is False.
         timeouts: how long each step of a request may take.
         retry: how often requests and blobs are tried.
         concurrency: maximum number of small blobs uploaded concurrently to one registry, over all pushes; while the
@@ -178,6 +182,9 @@ class PusherOptions(TypedDict, total=False):
     credentials: Annotated[Mapping[str, Login] | LoginFunction | None, Option(check=_logins)]
     tls_verify: Annotated[bool, Option(default=True)]
     ca_file: Annotated[str | PathLike[str] | None, Option()]
+    cert: Annotated[str | PathLike[str] | None, Option()]
+    key: Annotated[str | PathLike[str] | None, Option()]
+    cert_dir: Annotated[str | PathLike[str] | None, Option()]
     ssl_context: Annotated[ssl.SSLContext | None, Option()]
     timeouts: Annotated[Timeouts | None, Option()]
     retry: Annotated[RetryPolicy | None, Option()]

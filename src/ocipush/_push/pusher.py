@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 import traceback
 from functools import partial, wraps
@@ -19,9 +18,6 @@ from .._credentials.base import Credentials, Login, registry_of
 from .._credentials.chain import AskedLogins, Chain, GivenLogins
 from .._credentials.files import LoginFiles, find_unused
 from .._events import PushDone, PushResult
-from .._http.client import Client
-from .._http.timeouts import Timeouts
-from .._http.tls import Context
 from .._oci.reference import Reference, strip_white_space
 from .._registry.endpoint import Endpoint
 from .._registry.journal import Journal
@@ -29,9 +25,9 @@ from .._registry.retry import RetryPolicy
 from .._sources.open import open_source
 from .._sources.verify import verify_blobs
 from .._sources.walk import read_contents
-from .._version import __version__
 from ..errors import AuthenticationError, AuthorizationError, DeadlineExceededError, OcipushError, PusherClosedError
 from .batch import Job, Plan, PushReport, run_jobs
+from .clients import Clients
 from .options import AllOptions, PusherOptions, PushOptions, complete, shows, split
 from .plan import choose_target
 from .push import Push
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 
     from .._events import OnEvent
+    from .._http.client import Client
     from .._registry.authorizer import Renew
 
 P = ParamSpec("P")
@@ -85,11 +82,9 @@ class Pusher:
         self._options = given
         self._store = given["store"]
         self._credentials = _credentials(given)
-        self._timeouts = given["timeouts"] or Timeouts()
         self._retry = given["retry"] or RetryPolicy()
         self._journal = Journal(given["resume_dir"]) if given["resume_dir"] is not None else None
-        self._user_agent = " ".join(filter(None, (given["user_agent"], f"ocipush/{__version__}")))
-        self._clients: dict[bool, Client] = {}
+        self._clients = Clients(given)
         self._endpoints: dict[tuple[str, bool, str], Endpoint] = {}
         self._pid = 0
 
@@ -99,9 +94,7 @@ class Pusher:
 
     async def __aexit__(self, *_: object) -> None:
         self._pid = 0
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        await self._clients.aclose()
 
     @shows(PushOptions)
     @_without_locals
@@ -188,8 +181,9 @@ class Pusher:
             if options["verify"]:
                 await verify_blobs(found.source, contents, include_foreign=options["include_foreign"])
             tls_verify = self._options["tls_verify"] if options["tls_verify"] is None else options["tls_verify"]
+            client = await self._clients.get(reference.registry, verify=tls_verify)
             endpoint = await self._endpoint(reference.registry, reference.repository, tls_verify)
-            push = await self._prepare(endpoint, tls_verify, options, reporter)
+            push = await self._prepare(client, endpoint, options, reporter)
             for text in warnings:
                 reporter.warn(text)
             with_hint = self._with_hint(push.run(found.source, contents, reference), endpoint, reference.repository)
@@ -197,11 +191,11 @@ class Pusher:
         reporter.emit(PushDone(reporter.push_id, result))
         return result
 
-    async def _prepare(self, endpoint: Endpoint, tls_verify: bool, options: PushOptions, reporter: Reporter) -> Push:
+    async def _prepare(self, client: Client, endpoint: Endpoint, options: PushOptions, reporter: Reporter) -> Push:
         if self._journal is not None:
             await anyio.to_thread.run_sync(self._journal.prepare)
         return Push(
-            self._client(tls_verify),
+            client,
             endpoint,
             reporter,
             options,
@@ -231,9 +225,10 @@ class Pusher:
         self._check_open()
         host = registry_of(strip_white_space(registry))
         tls_verify = self._options["tls_verify"]
+        client = await self._clients.get(host, verify=tls_verify)
         endpoint = self._new_endpoint(host, tls_verify, login or await self._credentials.login(host))
         options = complete(PushOptions, PushOptions(), "push")
-        push = Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry)
+        push = Push(client, endpoint, Reporter(), options, retry=self._retry)
         await self._with_hint(push.check_login(), endpoint, "")
 
     async def _with_hint(self, run: Coroutine[Any, Any, T], endpoint: Endpoint, repository: str) -> T:
@@ -252,27 +247,6 @@ class Pusher:
             raise PusherClosedError(
                 "this Pusher is not open in this process", hint="use `async with ocipush.Pusher() as pusher`"
             )
-
-    def _client(self, verify: bool) -> Client:
-        if (client := self._clients.get(verify)) is None:
-            # The caller's own context is not made to accept any certificate: it may be in use elsewhere.
-            own, ca_file = self._options["ssl_context"] if verify else None, self._options["ca_file"]
-            context = own or Context(verify=verify)
-            if own is None and ca_file is not None:
-                try:
-                    context.load_verify_locations(ca_file)
-                except (OSError, ssl.SSLError) as exc:
-                    raise OcipushError(
-                        f"the CA file {os.fspath(ca_file)} cannot be used: {exc}",
-                        hint="--ca-file (ca_file=) takes a PEM file of certificates",
-                    ) from exc
-            client = self._clients[verify] = Client(
-                verify=context,
-                timeouts=self._timeouts,
-                user_agent=self._user_agent,
-                transport=self._options["transport"],
-            )
-        return client
 
     async def _endpoint(self, registry: str, repository: str, tls_verify: bool) -> Endpoint:
         find = partial(self._credentials.login, registry, repository)
