@@ -343,9 +343,9 @@ ODD = [
     Odd("packed", Response(400, {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 2**25)), errors.RegistryError, "400", "", "POST"),
     Odd("wrong packing", Response(400, {"Content-Encoding": "gzip"}, b"no"), errors.RegistryError, "400: no", "", "POST"),
     Odd("no Location", Response(202), UNEXPECTED, "202", "address of", "POST"),
-    Odd("Location of half an address", location("http://[::1/x"), UNSAFE, "not an URL", "its own address", "POST"),
+    Odd("Location of half an address", location("http://[::1/x"), UNSAFE, "not a URL", "its own address", "POST"),
     Odd("Location of a file", location("file:///etc/passwd"), UNSAFE, "not HTTP", "its own address", "POST"),
-    Odd("Location of a port", location("http://h:99999/"), UNSAFE, "not an URL", "its own address", "POST"),
+    Odd("Location of a port", location("http://h:99999/"), UNSAFE, "not a URL", "its own address", "POST"),
     Odd("Location of no name", location(f"https://{'a' * 64}.example/x"), errors.TransportError, "cannot be", "", "POST"),
     Odd("Location without end", location("/" + "x" * 70_000), UNSAFE, "invalid address", "its own address", "POST"),
     Odd("other digest", Response(201, {"Docker-Content-Digest": "sha256:x"}), UNEXPECTED, "'sha256:x'", "changed the manifest", "PUT", "/manifests/1"),
@@ -398,7 +398,7 @@ REALMS = [
     ("/token", "not HTTPS"),
     ("ftp://token.example/", "not HTTPS"),
     ("http://token.example/", "not HTTPS"),
-    ("https://[", "not an URL"),
+    ("https://[", "not a URL"),
     ("https://", "not HTTPS"),
 ]
 
@@ -531,16 +531,16 @@ def reset(connection: Any) -> None:
 
 LOST = errors.ConnectionLostError
 SCRIPTS = [
-    ("headers without end", endless(OK, b"X-More: of the same\r\n"), LOST, "HTTP answer", "address of a registry"),
-    ("header line without end", endless(OK, b"x" * 1000), LOST, "HTTP answer", "address of a registry"),
-    ("status line without end", endless(b"", b"H" * 1000), LOST, "HTTP answer", "address of a registry"),
-    ("closed at once", say(b""), LOST, "HTTP answer", "cut the connection"),
-    ("closed in the status line", say(b"HTTP/1."), LOST, "HTTP answer", "cut the connection"),
-    ("closed in the headers", say(OK + b"Content-Le"), LOST, "HTTP answer", "cut the connection"),
-    ("SSH", say(b"SSH-2.0-OpenSSH_9.2\r\n"), LOST, "HTTP answer", "address of a registry"),
-    ("noise", say(bytes(range(256))), LOST, "HTTP answer", "address of a registry"),
-    ("two lengths", say(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n"), LOST, "HTTP answer", "address of"),
-    ("length below zero", say(OK + b"Content-Length: -1\r\n\r\n"), LOST, "HTTP answer", "address of"),
+    ("headers without end", endless(OK, b"X-More: of the same\r\n"), LOST, "HTTP response", "address of a registry"),
+    ("header line without end", endless(OK, b"x" * 1000), LOST, "HTTP response", "address of a registry"),
+    ("status line without end", endless(b"", b"H" * 1000), LOST, "HTTP response", "address of a registry"),
+    ("closed at once", say(b""), LOST, "HTTP response", "cut the connection"),
+    ("closed in the status line", say(b"HTTP/1."), LOST, "HTTP response", "cut the connection"),
+    ("closed in the headers", say(OK + b"Content-Le"), LOST, "HTTP response", "cut the connection"),
+    ("SSH", say(b"SSH-2.0-OpenSSH_9.2\r\n"), LOST, "HTTP response", "address of a registry"),
+    ("noise", say(bytes(range(256))), LOST, "HTTP response", "address of a registry"),
+    ("two lengths", say(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n"), LOST, "HTTP response", "address of"),
+    ("length below zero", say(OK + b"Content-Length: -1\r\n\r\n"), LOST, "HTTP response", "address of"),
     ("reset", reset, LOST, "lost", "try again"),
     ("Location of bytes", say(b"HTTP/1.1 202 A\r\nLocation: /\xff\r\n\r\n"), errors.RegistryError, "404", "its log"),
     (
@@ -579,7 +579,7 @@ def test_answer_that_is_no_http_ends_the_push(
 def test_answer_cut_off_in_its_body_ends_the_push(person: Person) -> None:
     cut = say(b"HTTP/1.1 400 No\r\nContent-Length: 100\r\n\r\nwords")
     with scripted.ScriptedServer(on(b"POST", cut)) as server:
-        check(person, person.push(server.host), LOST, "HTTP answer", "cut the connection")
+        check(person, person.push(server.host), LOST, "HTTP response", "cut the connection")
 
 
 def fall_silent(after: bytes = b"") -> Callable[[Any], None]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 LAYERS = [b"%d" % number for number in range(5)]
-SILENT = Dialect(missing_detail=False)  # says that blobs are missing, and not which
+SILENT = Dialect(missing_named="none")  # says that blobs are missing, and not which
 
 
 def write_image(layout: Path, *, foreign: bool = False) -> set[str]:

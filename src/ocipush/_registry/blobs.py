@@ -165,7 +165,8 @@ class BlobRequests:
             if answer.status == 416:
                 session.out_of_range()
             error = self.client.error(answer)
-            session.gone = answer.status == 404 and "BLOB_UNKNOWN" not in error.codes
+            by_registry = error.answered_by == "registry"  # a proxy knows no sessions
+            session.gone = answer.status == 404 and by_registry and "BLOB_UNKNOWN" not in error.codes
             raise error
         if not step.final:
             session.stored(step.end, _location(answer))

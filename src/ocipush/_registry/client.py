@@ -115,8 +115,7 @@ class RegistryClient:
         """Send a request once, with the current token and without waiting for a turn: to clean up."""
         ours = same_origin(self.route.base, request.url)
         held = self.route.authorizer.held(scope) if ours else None
-        self.requests += 1
-        return await self._http.send(_authorized(request, held))
+        return await self._http.send(_authorized(request, held), count=self._count)
 
     def error(self, answer: Answer) -> RegistryError:
         """The typed error for an answer that said no."""
@@ -173,11 +172,13 @@ class RegistryClient:
 
     async def _transmit(self, request: Request) -> Answer:
         async with self._gate.turn():
-            self.requests += 1
-            answer = await self._http.send(request)
+            answer = await self._http.send(request, count=self._count)
         if not self.route.proven:
             self.route.prove()
         return answer
+
+    def _count(self, requests: int) -> None:
+        self.requests += requests
 
     def _slow_down(self, answer: Answer, otherwise: float) -> None:
         asked = answer.retry_after
