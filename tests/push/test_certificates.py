@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
 import ssl
 import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,9 +19,13 @@ from ocipush import errors
 from ocipush.testing import BasicAuth, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
+]
 
 
 class Authority:
@@ -216,3 +222,78 @@ def test_options_that_exclude_each_other_are_refused(options: dict[str, Any], wo
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
+
+
+async def refusal(image: Path, registry: Registry, **options: Any) -> errors.TransportError:
+    with pytest.raises(errors.TransportError) as caught:
+        await push(image, registry, **options)
+    assert registry.requests == []
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("issued", "trusted", "words", "hint"),
+    [
+        ({"not_before": NOW - 2 * DAY, "not_after": NOW - DAY}, True, "certificate has expired", "it has expired"),
+        ({"not_before": NOW + DAY, "not_after": NOW + 2 * DAY}, True, "not yet valid", "is this machine's clock right"),
+        ({"names": ["registry.example"]}, True, "IP address mismatch", "use a name that the certificate contains"),
+        ({}, False, "unable to get local issuer certificate", "name its CA with --ca-file (ca_file=)"),
+    ],
+    ids=["expired", "not yet valid", "wrong host", "unknown CA"],
+)
+async def test_certificate_of_the_registry_that_is_not_trusted_is_told_with_what_to_do(
+    image: Path, ours: Authority, issued: dict[str, Any], trusted: bool, words: str, hint: str
+) -> None:
+    dates = {name: value for name, value in issued.items() if name != "names"}
+    async with Registry(ssl_context=ours.context(*issued.get("names", ()), **dates)) as registry:
+        error = await refusal(image, registry, **({"ca_file": ours.ca} if trusted else {}))
+    assert isinstance(error, errors.TLSVerificationError)
+    assert words in error.message
+    assert hint in (error.hint or "")
+
+
+@contextmanager
+def openssl(ours: Authority, *options: str) -> Iterator[str]:
+    """OpenSSL's own server, which sends the alerts that real servers send; its host and port."""
+    issued = ours.authority.issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(ours.home / "server.pem")
+    command = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", str(ours.home / "server.pem"), *options]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*command, "-naccept", "9", "-www"], text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            yield next(line.split()[1] for line in process.stdout if line.startswith("ACCEPT "))
+        finally:
+            process.kill()
+
+
+async def alert(image: Path, host: str, **options: Any) -> errors.TransportError:
+    with pytest.raises(errors.TransportError) as caught:
+        await ocipush.push(
+            image,
+            target=f"{host}/app:1",
+            authfile=image / "none",
+            retry=ocipush.RetryPolicy(attempts=1),
+            **options,
+        )
+    return caught.value
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize("presents", ["nothing", "a stranger's"])
+async def test_client_certificate_that_is_demanded_is_told_with_the_option(
+    image: Path, tmp_path: Path, ours: Authority, version: str, presents: str
+) -> None:
+    stranger = Authority(tmp_path / "stranger")
+    options = {"cert": stranger.cert, "key": stranger.key} if presents != "nothing" else {}
+    with openssl(ours, version, "-Verify", "1", "-verify_return_error", "-CAfile", str(ours.ca)) as host:
+        error = await alert(image, host, ca_file=ours.ca, **options)
+    assert "TLS failed" in error.message
+    assert "client certificate" in (error.hint or "")
+    assert "--cert" in (error.hint or "")
+
+
+async def test_registry_that_speaks_only_old_versions_of_tls_is_told(image: Path, ours: Authority) -> None:
+    with openssl(ours, "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0") as host:
+        error = await alert(image, host, ca_file=ours.ca)
+    assert "the server supports no TLS version that is allowed here" in error.message
+    assert "TLS 1.2 or later" in (error.hint or "")

@@ -28,11 +28,11 @@ _CLIENT_CERTIFICATE: Final = re.compile(r"ALERT_((BAD|UNSUPPORTED|NO)_CERTIFICAT
 _CA_HINT: Final = "name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false"
 _PLAIN_HINT: Final = "a registry on plain HTTP needs --tls-verify=false (tls_verify=False)"
 _VERSION_HINT: Final = "the server must support TLS 1.2 or later; ssl_context= can allow an older version"
-_CLIENT_HINT: Final = "a client certificate that the server accepts is needed (ssl_context=)"
+_CLIENT_HINT: Final = "a client certificate that the server accepts is needed: --cert and --key (cert=, key=)"
 _CIPHER_HINT: Final = (
-    "client and server have no cipher in common, or the server requires a client certificate (ssl_context=)"
+    "client and server have no cipher in common, or the server requires a client certificate: --cert (cert=)"
 )
-_HANDSHAKE_HINT: Final = "the server may require a client certificate or an older TLS version (ssl_context=)"
+_HANDSHAKE_HINT: Final = "the server may require a client certificate, --cert (cert=), or speak an older TLS version"
 _REGISTRY_HINT: Final = "is the registry running, and are its name and port right?"
 _NAMED_HINT: Final = "the registry named this address: can it be reached from here, by this name and port?"
 _CERTIFICATE_HINTS: Final = {  # by OpenSSL's X509_V_ERR codes, where another CA would not help
