@@ -162,8 +162,8 @@ async def test_registry_token_is_sent_as_it_is_and_no_token_service_is_asked(hom
 @pytest.mark.parametrize(
     ("challenge", "hint"),
     [
-        (BEARER, "check the login: `ocipush image login REGISTRY`"),
-        ('Basic realm="r"', "the login is a registry token, but this registry requires a user name and a password"),
+        (BEARER, "does not accept the login"),
+        ('Basic realm="r"', "the login is an identity token or a registry token, but this registry requires"),
     ],
 )
 async def test_refused_registry_token_is_an_error_that_does_not_show_it(
@@ -173,5 +173,5 @@ async def test_refused_registry_token_is_an_error_that_does_not_show_it(
     async with token_registry(challenge) as registry:
         with pytest.raises(errors.AuthenticationError) as caught:
             await ocipush.push(image, target=f"{registry.host}/app:1", credentials={registry.host: login})
-    assert caught.value.hint == hint
+    assert hint in (caught.value.hint or "")
     assert "wrong-token" not in f"{caught.value} {vars(caught.value)} {login!r}"

@@ -94,3 +94,4 @@ async def test_push_without_the_right_certificate_says_that_one_is_demanded(
             "umoci", store=store, target=f"{front.host}/team/app:v1", authfile=tmp_path / "none", **options
         )
     assert "SSL certificate" in caught.value.message
+    assert "pass one with cert= and key=" in (caught.value.hint or "")

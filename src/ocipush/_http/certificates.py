@@ -47,7 +47,7 @@ class CertificateFiles:
             if not files:
                 raise OcipushError(
                     f"the directory {self.ca_file} has no certificates",
-                    hint="--ca-file (ca_file=) takes a PEM file, or a directory of files *.crt or *.pem",
+                    hint="ca_file= takes a PEM file, or a directory of files *.crt or *.pem",
                 )
             _trust(context, files)
         if self.cert is not None:
@@ -68,7 +68,7 @@ def directory_for(cert_dir: Path, registry: str) -> Path | None:
     if not cert_dir.is_dir():
         raise OcipushError(
             f"{cert_dir} is not a directory",
-            hint="--cert-dir (cert_dir=) takes a directory such as /etc/docker/certs.d",
+            hint="cert_dir= takes a directory such as /etc/docker/certs.d",
         )
     return cert_dir if _in(cert_dir, "crt", "cert", "key") else None
 

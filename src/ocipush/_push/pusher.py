@@ -210,12 +210,15 @@ class Pusher:
             return await run
         raise DeadlineExceededError(
             f"{reference.name} was not pushed within {deadline:g} s",
-            hint="RetryPolicy(deadline=) sets how long a push may take",
+            hint="allow more time with RetryPolicy(deadline=)",
         )
 
     @_without_locals
-    async def check_login(self, registry: str, login: Login | None = None) -> None:
+    async def check_login(self, registry: str, login: Login | None = None) -> bool:
         """Ask ``registry`` whether it accepts ``login``; default: the login that a push would use.
+
+        Returns:
+            whether the registry asked for the login. If it did not, the login can be wrong: reading needs none there.
 
         Raises:
             AuthenticationError: it does not.
@@ -229,7 +232,7 @@ class Pusher:
         endpoint = self._new_endpoint(host, tls_verify, login or await self._credentials.login(host))
         options = complete(PushOptions, PushOptions(), "push")
         push = Push(client, endpoint, Reporter(), options, retry=self._retry)
-        await self._with_hint(push.check_login(), endpoint, "")
+        return await self._with_hint(push.check_login(), endpoint, "")
 
     async def _with_hint(self, run: Coroutine[Any, Any, T], endpoint: Endpoint, repository: str) -> T:
         """Name the option, if an anonymous push is refused and another tool's file has a login."""

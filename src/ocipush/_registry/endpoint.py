@@ -150,7 +150,7 @@ class Endpoint:
 
     async def _make_contact(self, question: Ask[T], attempts: Attempts, warn: Callable[[str], None]) -> T:
         renew = self._renew_login if self._renew is not None else None
-        authorizer = Authorizer(self.login, tls_verify=self._tls_verify, renew=renew)
+        authorizer = Authorizer(self.login, registry=self.registry, tls_verify=self._tls_verify, renew=renew)
         while True:
             try:
                 return await self._try_schemes(question, authorizer, attempts.effort, warn)
