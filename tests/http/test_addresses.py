@@ -125,7 +125,7 @@ def test_registry_may_point_to_no_more_private_address_than_its_own_and_to_link_
         return
     with pytest.raises(UnsafeLocationError, match=str(other)) as caught:
         one.admit("https://other.example:444/x?sig=secret", [ADDRESS[other]])
-    assert "--allow-host other.example:444" in str(caught.value)
+    assert "allow other.example:444 with allow_hosts=" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 

@@ -169,7 +169,7 @@ async def test_refused_token_is_fetched_anew_once(image: Path) -> None:
 @pytest.mark.parametrize("recorded", [None, "latest"])
 def test_reference_is_never_made_up(recorded: str | None) -> None:
     root = Descriptor(digest=Digest.of(b""), size=0)
-    with pytest.raises(errors.TargetRequiredError, match="--target"):
+    with pytest.raises(errors.TargetRequiredError, match="target="):
         choose_target(None, recorded, where="x", root=root)
     assert choose_target(None, "host.example/a:1", where="x", root=root).name == "host.example/a:1"
     assert choose_target(" host.example/b:1 ", "latest", where="x", root=root).name == "host.example/b:1"

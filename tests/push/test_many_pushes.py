@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -16,7 +16,6 @@ from tests import layouts
 
 import ocipush
 from ocipush import errors
-from ocipush._credentials.chain import GivenLogins
 from ocipush._push import pusher as _pusher
 from ocipush.testing import Registry, Request, Response
 
@@ -109,7 +108,10 @@ async def test_forced_push_sends_a_blob_that_another_push_is_sending(image: Path
 
 
 async def test_pusher_that_is_closed_ends_the_pushes_that_still_run(image: Path) -> None:
+    reached = anyio.Event()
+
     async def intercept(_: Request) -> Response | None:
+        reached.set()
         await anyio.sleep_forever()
         return None
 
@@ -123,8 +125,7 @@ async def test_pusher_that_is_closed_ends_the_pushes_that_still_run(image: Path)
 
         async with ocipush.Pusher(authfile=image / "none") as pusher:
             tasks.start_soon(push)
-            while not registry.requests and not pusher._clients:
-                await anyio.sleep(0.01)
+            await reached.wait()
         assert not pusher._running
         await anyio.wait_all_tasks_blocked()
         assert len(raised) == 1
@@ -152,15 +153,10 @@ async def test_transport_of_the_caller_is_closed_once(image: Path) -> None:
     assert transport.closed == 1
 
 
-async def test_logins_that_change_leave_a_bounded_number_of_endpoints(
-    image: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_registries_leave_a_bounded_number_of_endpoints(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_pusher, "_ENDPOINTS", 3)
-    logins: dict[str, Any] = {"r.example": None}
     async with ocipush.Pusher(authfile=image / "none") as pusher:
-        for number in range(9):
-            logins["r.example"] = ocipush.Login("user", f"password-{number}")
-            pusher._credentials = GivenLogins(logins)
-            last = await pusher._endpoint("r.example", True)
+        made = [await pusher._endpoint(f"r{number}.example", "a", True) for number in range(9)]
         assert len(pusher._endpoints) == 3
-        assert await pusher._endpoint("r.example", True) is last
+        assert await pusher._endpoint("r8.example", "a", True) is made[8]
+        assert await pusher._endpoint("r0.example", "a", True) is not made[0]

@@ -291,7 +291,7 @@ async def test_resume_dir_that_cannot_be_made_is_told_before_any_request(image: 
     async with Registry() as registry:
         with pytest.raises(errors.OcipushError, match="cannot keep upload sessions") as caught:
             await push(image, registry, resume_dir=tmp_path / "file")
-        assert "--resume-dir" in str(caught.value.hint)
+        assert "resume_dir=" in str(caught.value.hint)
         assert not registry.requests
 
 

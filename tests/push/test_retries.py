@@ -159,7 +159,7 @@ async def test_login_goes_to_a_token_service_over_tls_or_where_plain_http_is_all
         asked.append((request.url, dict(request.headers)))
         return Answer(request, 200, {}, b'{"token": "t"}')
 
-    authorizer = Authorizer(ocipush.Login("u", "p"), tls_verify=tls_verify)
+    authorizer = Authorizer(ocipush.Login("u", "p"), registry="registry.example", tls_verify=tls_verify)
     challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
     authorizer.learn(Answer(http.Request(method="GET", url=""), 401, challenge, b""), "s", None)
     if allowed:

@@ -113,7 +113,7 @@ class Proxy:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ProxyFailedError(
                 f"the certificate of the proxy {self} is not trusted: {cause.verify_message}",
-                hint="name the CA of the proxy with --ca-file (ca_file=)",
+                hint="name the CA of the proxy with ca_file=",
             )
         if isinstance(cause, ssl.SSLError):
             return ProxyFailedError(
