@@ -81,7 +81,7 @@ async def test_basic_login_that_ends_in_the_middle_is_asked_for_once_more(image:
 
 
 async def test_basic_login_that_ends_again_and_again_is_asked_for_each_time(image: Path) -> None:
-    vault = Vault(lasts=20, ends=3)
+    vault = Vault(lasts=12, ends=3)
     await push_with(vault, image, BasicAuth(vault.users), concurrency=1, large_concurrency=1)
     assert vault.calls == 4
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 # The options of every connection: as the library calls them, and as they are kept.
-_CONNECTION: Final = {name: name for name in ("ca_file", "cert", "key", "cert_dir")}
+_CONNECTION: Final = {name: name for name in ("ca_file", "cert", "key", "cert_dir", "proxy", "no_proxy")}
 
 
 class _Cli(click.Group):

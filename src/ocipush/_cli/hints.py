@@ -20,6 +20,8 @@ OPTIONS: Final = {
     "force": "--force",
     "key": "--key",
     "mount_from": "--mount-from",
+    "no_proxy": "--no-proxy",
+    "proxy": "--proxy",
     "ref": "--ref",
     "resume_dir": "--resume-dir",
     "store": "--images-store-dir",

@@ -124,6 +124,14 @@ def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Directory with the certificates for each registry, like Docker's certs.d.",
         ),
         _global_option(
+            "--proxy", metavar="URL", help="Proxy for all registries.  [default: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY]"
+        ),
+        _global_option(
+            "--no-proxy",
+            metavar="HOSTS",
+            help="Hosts to reach without a proxy, separated by commas.  [default: NO_PROXY]",
+        ),
+        _global_option(
             "--authfile",
             metavar="FILE",
             multiple=True,
