@@ -96,6 +96,11 @@ class Layout:
         self.close()
 
     @property
+    def descriptors(self) -> tuple[Descriptor, ...]:
+        """The descriptors of its images."""
+        return self.index.manifests
+
+    @property
     def where(self) -> str:
         """The directory or archive, for messages and events."""
         return str(self.path)
