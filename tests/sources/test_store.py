@@ -64,6 +64,12 @@ def open_files() -> set[str]:
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
+def read_root(store: Path) -> None:
+    with closing(match_image(store, REF)) as match:
+        assert isinstance(match.layout, Layout)
+        match.layout.read_document(match.layout.select())
+
+
 def found(store: Path, image: str) -> str:
     with closing(match_image(store, image)) as match:
         return match.layout.path.name
@@ -260,9 +266,8 @@ def test_too_many_open_files_are_not_the_fault_of_an_image(
         return real(path, *rest, **options)
 
     monkeypatch.setattr(os, "open", fail)
-    with pytest.raises(errors.OcipushError) as caught, closing(match_image(store, REF)) as match:
-        assert isinstance(match.layout, Layout)
-        match.layout.read_document(match.layout.select())
+    with pytest.raises(errors.OcipushError) as caught:
+        read_root(store)
     assert re.search(r"cannot be (read|opened).*: too many open files", caught.value.message)
     assert hint in (caught.value.hint or "")
     assert not isinstance(caught.value, errors.LayoutError)

@@ -90,7 +90,7 @@ async def open_source(
 
 async def _why_incomplete(layout: Layout, root: Descriptor) -> str | None:
     """What the layout in a ``docker save`` archive lacks that ``manifest.json`` has; None if it is whole."""
-    if not layout.tree.has("manifest.json"):
+    if not (layout.tree.has("manifest.json") and layout.tree.has("index.json")):
         return None
     try:
         contents = await read_contents(layout, root)

@@ -28,7 +28,7 @@ from .archive import Archive
 from .base import Tree
 from .docker import DockerArchive
 from .files import Directory, too_many_files, unreadable
-from .layout import Layout
+from .layout import Layout, SkopeoDirectory
 
 _LOG = logging.getLogger("ocipush.store")
 DEFAULT_STORE: Final = "/var/lib/ar/images"
@@ -148,8 +148,10 @@ def _no_store(path: Path, exc: OSError) -> OcipushError:
 
 def read_image(tree: Tree) -> Image:
     """Read what is in an open directory or archive, whatever kind it is. It closes the tree, at once if it raises."""
-    if tree.has("index.json") or not tree.has("manifest.json") or tree.has("version"):
+    if tree.has("index.json") or not tree.has("manifest.json"):
         return Layout.read(tree)
+    if tree.has("version"):
+        return SkopeoDirectory.read(tree)
     try:
         return DockerArchive.read(tree)
     except BaseException:
