@@ -152,7 +152,7 @@ def test_global_options_stand_before_or_after_the_subcommand(fake: Fake, before:
     done = run(*given, "push", "app") if before else run("push", "app", *given)
     assert done.exit_code == 0
     options = fake.calls[0][1]
-    assert (options["store"], options["authfile"], options["ca_file"]) == ("/s", "/a", "/c")
+    assert (options["store"], options["authfile"], options["ca_file"]) == ("/s", ("/a",), "/c")
     assert done.stderr == "warning: be careful\nwarning: the registry says: old\\x1b[2J\n"
 
 

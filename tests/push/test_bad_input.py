@@ -492,7 +492,7 @@ def open_directory() -> Iterator[Path]:
         ("store/app/oci-layout", "oci-layout cannot be opened: Permission denied", "run as a user who may read it"),
         ("store/app/blobs", "cannot be opened: Permission denied", "run as a user who may read it"),
         ("layer", "cannot be opened: Permission denied", "run as a user who may read it"),
-        ("ca.pem", "ca.pem cannot be used: [Errno 13] Permission denied", "PEM"),
+        ("ca.pem", "ca.pem cannot be read: Permission denied", "PEM"),
     ],
 )
 def test_what_may_not_be_read_is_told_and_no_registry_hears_of_it(
