@@ -166,7 +166,7 @@ def error_for(
     words = f": {detail}" if detail else ""
     return cls(
         f"{conceal(f'{request}{media_type}')} was answered {status}{words}",
-        hint=conceal(hint) if hint else None,
+        hint=hint,
         status=status,
         codes=failure.codes,
         detail=detail,
@@ -315,7 +315,7 @@ def _facts(answer: Answer, by: AnsweredBy, asker: Asker, repository: str, *, uns
         "format": "oci" if media_type in {DOCKER_MANIFEST, DOCKER_INDEX} else "v2s2",
         "wait": f" {answer.retry_after:g} s" if answer.retry_after else "",
         "location": redact(asker.conceal(headers.get("location", ""))),
-        "schemes": ", ".join(challenge.scheme.capitalize() for challenge in challenges),
+        "schemes": asker.conceal(", ".join(challenge.scheme.capitalize() for challenge in challenges)),
     }
 
 

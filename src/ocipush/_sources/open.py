@@ -12,7 +12,7 @@ from .._threads import check_cancelled, run_in_thread
 from ..errors import BlobMissingError
 from .docker import DockerArchive
 from .layout import Layout, open_tree
-from .store import match_image
+from .store import match_image, read_image
 from .threads import open_in_thread
 from .walk import read_contents
 
@@ -23,7 +23,7 @@ except ImportError:  # Windows
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from .._oci.descriptor import Descriptor
     from .base import Source
@@ -81,45 +81,29 @@ async def open_source(
         match = await open_in_thread(
             lambda: match_image(store, image, follow_links=follow_links, check_cancelled=check_cancelled)
         )
-        async with match.layout as layout:
-            root = match.descriptor if ref is None else None
-            if root is None:
-                root = await run_in_thread(layout.select, ref)
-            yield Found(layout, root, (*match.warnings, *layout.warnings))
-        return
-    path = Path(image)
-    opened = await open_in_thread(lambda: _open_path(path, check_cancelled, follow_links))
+        opened, chosen, warnings = match.layout, match.descriptor if ref is None else None, match.warnings
+    else:
+        path = Path(image)
+        opened = await open_in_thread(lambda: read_image(open_tree(path, check_cancelled, follow_links=follow_links)))
+        chosen, warnings = None, ()
     with closing(opened):
-        warnings: tuple[str, ...] = ()
+        if chosen is None:
+            chosen = await run_in_thread(opened.select, ref)
         if isinstance(opened, Layout):
-            root = await run_in_thread(opened.select, ref)
-            problem = await _why_incomplete(opened, root)
+            problem = await _why_incomplete(opened, chosen)
             if problem is None:
-                yield Found(opened, root, opened.warnings)
+                yield Found(opened, chosen, (*warnings, *opened.warnings))
                 return
-            warnings = (f"{problem}; the image is made from manifest.json, so its digest differs",)
-            saved = await run_in_thread(DockerArchive.read, opened.tree)
-        else:
-            saved = opened
-        async with await saved.convert(ref, compression) as source:
+            warnings = (*warnings, f"{problem}; the image is made from manifest.json, so its digest differs")
+            opened = await run_in_thread(DockerArchive.read, opened.tree)
+            chosen = opened.select(ref)
+        async with await opened.convert(chosen, compression) as source:
             yield Found(source, source.select(), warnings)
-
-
-def _open_path(path: Path, check_cancelled: Callable[[], None], follow_links: bool) -> Layout | DockerArchive:
-    """Open the image in a directory or an archive, whatever kind it is."""
-    tree = open_tree(path, check_cancelled, follow_links=follow_links)
-    if tree.has("index.json") or not tree.has("manifest.json") or tree.has("version"):
-        return Layout.read(tree)
-    try:
-        return DockerArchive.read(tree)
-    except BaseException:
-        tree.close()
-        raise
 
 
 async def _why_incomplete(layout: Layout, root: Descriptor) -> str | None:
     """What the layout in a ``docker save`` archive lacks that ``manifest.json`` has; None if it is whole."""
-    if not layout.tree.has("manifest.json"):
+    if not (layout.tree.has("manifest.json") and layout.tree.has("index.json")):
         return None
     try:
         contents = await read_contents(layout, root)
