@@ -116,9 +116,8 @@ class FileBody(httpx.AsyncByteStream):
         Raises:
             EOFError: the file is shorter than that.
         """
-        space = bytearray(self.length)
-        if self._read_now(memoryview(space), 0) == self.length:
-            return bytes(space)
+        if self.is_in_memory(0, self.length):
+            return self.read(0, self.length)
         return await run_in_thread(self.read, 0, self.length)
 
     def read(self, start: int, size: int) -> bytes:
