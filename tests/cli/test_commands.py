@@ -116,6 +116,19 @@ def test_a_bare_tls_verify_takes_only_true_or_false_and_leaves_an_image(line: st
     assert rewrite_tls_verify(line.split(), cli) == expected.split()
 
 
+@pytest.mark.parametrize("image", ["/images/app.tar", "./app", "../app.tar", ".", ".."])
+def test_image_that_starts_like_a_path_is_one(fake: Fake, image: str) -> None:
+    assert run("push", image).exit_code == 0
+    source: object = fake.calls[0][0]
+    assert source == Path(image)
+
+
+@pytest.mark.parametrize("image", ["app", "app.tar", "team/app", ".app", "r.example/app:1"])
+def test_other_image_is_a_name_of_the_store(fake: Fake, image: str) -> None:
+    assert run("push", image).exit_code == 0
+    assert fake.calls[0][0] == image
+
+
 @pytest.mark.parametrize("command", [["push"], ["image", "push"]])
 def test_stdout_is_the_immutable_name_alone(fake: Fake, command: list[str]) -> None:
     done = run(*command, "app", "--target", "r.example/team/app:1", "--ref", "x", "--tls-verify", "false")
@@ -517,4 +530,4 @@ def test_value_that_the_library_refuses_is_wrong_usage_of_the_option(
 
 def test_options_that_are_not_given_are_left_to_the_library(fake: Fake) -> None:
     assert run("push", "app").exit_code == 0
-    assert set(fake.calls[0][1]) == {"tls_verify", "on_event", "force"}
+    assert set(fake.calls[0][1]) == {"tls_verify", "on_event", "force", "follow_links"}

@@ -50,6 +50,11 @@ def archive(path: Path) -> Path:
     return path.parent / "app.tar"
 
 
+def text(path: Path) -> Path:
+    (path.parent / "app.txt").write_text("FROM scratch\n" * 100)
+    return path.parent / "app.txt"
+
+
 def below_a_file(path: Path) -> Path:
     return archive(path) / "app"
 
@@ -65,6 +70,18 @@ def skopeo_dir(path: Path) -> Path:
     (made / "version").write_text("Directory Transport Version: 1.1\n")
     (made / "manifest.json").write_text("{}")
     return made
+
+
+def ollama(path: Path) -> Path:
+    for name in ("manifests", "blobs"):
+        (path.parent / "models" / name).mkdir(parents=True)
+    return path.parent / "models"
+
+
+def sparse(path: Path) -> Path:
+    (path / "index.json").unlink()
+    (path / "oci-layout").rename(path / "sparse-oci-layout")
+    return path
 
 
 def empty(path: Path) -> Path:
@@ -87,13 +104,16 @@ def linked_index(path: Path) -> Path:
     ("make", "words", "hint"),
     [
         (absent, "No such file or directory", "check the path"),
-        (archive, "it is a file, not a directory", "unpack it"),
+        (archive, "app.tar is empty", "copy the archive again"),
+        (text, "is not a tar archive", "write it again"),
         (below_a_file, "Not a directory", "check the path"),
         (loop, "Too many levels of symbolic links", "check the path"),
         (skopeo_dir, "not an OCI layout", "`skopeo copy dir:{path} oci:DIRECTORY`"),
-        (empty, "not an OCI layout", "a layout is a directory with index.json"),
+        (ollama, "not an OCI layout", "it looks like the models of ollama"),
+        (sparse, "not an OCI layout", "a layout of rules_img without layers"),
+        (empty, "not an OCI layout", "a layout is a directory or a tar archive with index.json"),
         (without_index, "not an OCI layout", "damaged or incomplete"),
-        (linked_index, "it is a symbolic link, which is not followed", "`cp -rL`"),
+        (linked_index, "it is a symbolic link that leads out, which is not followed", "`cp -rL`"),
     ],
 )
 async def test_what_is_no_layout_gets_the_hint_that_fits(
@@ -181,8 +201,8 @@ async def test_layout_that_was_opened_just_before_the_task_was_cancelled_is_clos
     opened = threading.Event()
     real = Layout.open_blocking
 
-    def opening(path: Path) -> Layout:
-        found = real(path)
+    def opening(path: Path, check_cancelled: Callable[[], None]) -> Layout:
+        found = real(path, check_cancelled)
         opened.set()
         return found
 

@@ -79,6 +79,75 @@ async def test_two_names_of_one_image_are_both_shown_and_the_first_is_where_it_g
     assert len(caught.value.candidates) == len(manifests)
 
 
+def containerd(tag: str, name: str) -> dict[str, str]:
+    return {"org.opencontainers.image.ref.name": tag, "io.containerd.image.name": name}
+
+
+async def test_full_name_that_containerd_records_is_found_and_is_no_target(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    manifests = [layouts.add_manifest(layout, [layer]) for layer in (b"a", b"b")]
+    for manifest, tag in zip(manifests, "12", strict=True):
+        manifest["annotations"] = containerd(tag, f"host.example/app:{tag}")
+    layouts.write_layout(layout, manifests)
+    async with await Layout.open(layout) as opened:
+        for ref in ("2", "host.example/app:2"):
+            assert opened.select(ref).digest == manifests[1]["digest"]
+        with pytest.raises(errors.AmbiguousImageError) as caught:
+            opened.select()
+    assert caught.value.candidates[0].startswith("host.example/app:1  -  image  sha256:")
+    with closing(match_image(tmp_path, "host.example/app:2")) as match:
+        assert match.descriptor is not None
+        assert match.descriptor.digest == manifests[1]["digest"]
+    assert ocipush.list_images(tmp_path)[0].ref == "host.example/app:1"
+    with pytest.raises(errors.TargetRequiredError):
+        await ocipush.push("host.example/app:2", store=tmp_path)
+
+
+async def test_signature_beside_an_image_does_not_make_a_choice_of_it(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    image = layouts.add_manifest(layout, [b"layer"])
+    about = {
+        "schemaVersion": 2,
+        "config": layouts.add_blob(layout, b"{}", "application/vnd.cncf.notary.signature"),
+        "layers": [],
+        "subject": image,
+    }
+    signature = layouts.add_blob(layout, json.dumps(about).encode(), layouts.MANIFEST)
+    tagged = layouts.add_manifest(layout, [b"cosign"])
+    tagged["annotations"] = {"org.opencontainers.image.ref.name": image["digest"].replace(":", "-") + ".sig"}
+    dropped = layouts.add_blob(layout, b"{}", "application/vnd.oci.artifact.manifest.v1+json")
+    lost = {"mediaType": layouts.MANIFEST, "digest": "sha256:" + "0" * 64, "size": 5}
+    layouts.write_layout(layout, [signature, tagged, image, dropped])
+    async with await Layout.open(layout) as opened:
+        assert opened.select().digest == image["digest"]
+        assert opened.select(signature["digest"]).digest == signature["digest"]
+    layouts.write_layout(layout, [signature, tagged])
+    async with await Layout.open(layout) as opened:
+        with pytest.raises(errors.AmbiguousImageError):
+            opened.select()
+    layouts.write_layout(layout, [image, lost])
+    async with await Layout.open(layout) as opened:
+        with pytest.raises(errors.AmbiguousImageError):
+            opened.select()
+
+
+async def test_bad_descriptor_is_warned_of_and_the_others_are_pushed(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    image = layouts.add_manifest(layout, [b"layer"])
+    layouts.write_layout(layout, [{**image, "digest": "md5:0"}, image])
+    async with await Layout.open(layout) as opened:
+        assert opened.select().digest == image["digest"]
+        assert "index.json: a descriptor is ignored: manifests.0: digest: 'md5:0' is not a digest" in opened.warnings[0]
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.0.12", "1.1.0"])
+async def test_layout_of_any_version_of_one_is_read(tmp_path: Path, version: str) -> None:
+    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", [b"layer"])])
+    (tmp_path / "app" / "oci-layout").write_text(json.dumps({"imageLayoutVersion": version}))
+    async with await Layout.open(tmp_path / "app") as opened:
+        assert opened.warnings == ()
+
+
 async def test_lists_that_go_wrote_as_null_are_empty(tmp_path: Path) -> None:
     layout = tmp_path / "app"
     manifest = {
@@ -158,7 +227,7 @@ def break_manifest(layout: Path) -> None:
     [
         (write("index.json", b"{"), errors.InvalidLayoutError, "not JSON"),
         (without_index, errors.InvalidLayoutError, "not an OCI layout"),
-        (write("index.json", b" " * 4194305), errors.InvalidLayoutError, "4 MiB"),
+        (write("index.json", b" " * 67108865), errors.InvalidLayoutError, "64 MiB"),
         (write("oci-layout", b'{"imageLayoutVersion":"2"}'), errors.InvalidLayoutError, "version"),
         (edit_index(manifests=[]), errors.ManifestNotFoundError, "no image"),
         (edit_index(manifests=[{"digest": "sha256:../../x", "size": 1}]), errors.InvalidLayoutError, "not a digest"),

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+from click.core import ParameterSource
 
 import ocipush
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 
 # The options of every connection: as the library calls them, and as they are kept.
+_ENVIRONMENT: Final = ParameterSource.ENVIRONMENT
 _CONNECTION: Final = {name: name for name in ("ca_file", "cert", "key", "cert_dir", "proxy", "no_proxy")}
 
 
@@ -119,7 +121,8 @@ def image() -> None:
 def push(name: str, progress: Mode | None, form: str, deadline: float | None, **given: Any) -> None:
     """Push IMAGE to a registry.
 
-    IMAGE is the name of a directory in the store, or a recorded reference.
+    IMAGE is the name of a directory in the store, a recorded reference, or a path to a layout or an archive: it starts
+    with /, ./ or ../.
     """
     _check_stdout()
     _begin("ocipush.credentials")
@@ -128,10 +131,13 @@ def push(name: str, progress: Mode | None, form: str, deadline: float | None, **
     if deadline is not None:
         options["retry"] = ocipush.RetryPolicy(deadline=deadline)
     mode: Mode = progress or ("none" if _set("quiet") else "auto")
+    from pathlib import Path  # here, as the next: `--version` does without
+
     from .progress import make_progress
 
     with make_progress(mode, sys.stderr, is_logged=bool(_set("debug"))) as show:
-        call = partial(ocipush.push, name, on_event=show, **options)
+        source = Path(name) if _options.is_path(name) else name
+        call = partial(ocipush.push, source, on_event=show, **options)
         stopping = "stopping: closing uploads; press Ctrl-C again to quit immediately"
         result = _signals.run(call, on_stop=partial(show.stop, stopping))
     if not _set("quiet") and mode != "json":
@@ -171,8 +177,9 @@ def _one_authfile() -> dict[str, Any]:
 
 
 def _read_password(username: str | None, password: str | None, *, stdin: bool) -> str:
+    visible = password is not None and click.get_current_context().get_parameter_source("password") is not _ENVIRONMENT
     if stdin:
-        if password is not None:
+        if visible:
             raise click.UsageError("-p and --password-stdin exclude each other")
         if username is None:
             raise click.UsageError("--password-stdin needs --username")
@@ -180,8 +187,9 @@ def _read_password(username: str | None, password: str | None, *, stdin: bool) -
             return sys.stdin.buffer.read().decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise click.UsageError("the password on stdin is not UTF-8") from None
-    if password is not None:
+    if visible:
         say("warning: other users can see a password on the command line; use --password-stdin")
+    if password is not None:
         return password
     return _ask("Password", hide_input=True)
 
@@ -198,8 +206,14 @@ def _ask(what: str, *, hide_input: bool = False) -> str:
 
 @click.command()
 @click.argument("registry")
-@click.option("--username", "-u", metavar="NAME", help="Username.  [default: prompt for it]")
-@click.option("--password", "-p", metavar="VALUE", help="Password, which other users can see in the process list.")
+@click.option("--username", "-u", cls=_options.EnvOption, metavar="NAME", help="Username.  [default: prompt for it]")
+@click.option(
+    "--password",
+    "-p",
+    cls=_options.EnvOption,
+    metavar="VALUE",
+    help="Password, which other users can see in the process list.",
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
 @click.option("--check", is_flag=True, help="Check the login with the registry before it is saved.")
 @_options.tls_option

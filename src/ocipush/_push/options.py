@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from os import PathLike
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from .._credentials.base import Login, registry_of
 from .._credentials.chain import LoginFunction
@@ -108,6 +108,12 @@ def _names(name: str, value: Collection[object]) -> tuple[object, ...]:
     return names
 
 
+def _compression(name: str, value: str) -> str:
+    if value not in {"gzip", "none"}:
+        raise ValueError(f"{name} must be 'gzip' or 'none', not {value!r}")
+    return value
+
+
 def _async_transport(name: str, value: Any) -> Any:
     if isinstance(value, type) or not callable(getattr(value, "handle_async_request", None)):
         shown = value.__name__ if isinstance(value, type) else type(value).__name__
@@ -139,6 +145,8 @@ class _ImageOptions(TypedDict, total=False):
     include_foreign: Annotated[bool, Option(default=False)]
     mount_from: Annotated[str | None, Option(check=_repository)]
     force: Annotated[bool, Option(default=False)]
+    compress: Annotated[Literal["gzip", "none"], Option("gzip", _compression)]
+    follow_links: Annotated[bool, Option(default=False)]
 
 
 class PushOptions(_ImageOptions, total=False):
@@ -153,6 +161,9 @@ class PushOptions(_ImageOptions, total=False):
         include_foreign: upload non-distributable layers too.
         mount_from: a repository of the same registry that may hold the blobs; those it holds are mounted, not uploaded.
         force: upload everything again, even blobs the registry claims to have; for a registry that has lost blobs.
+        compress: how layers of a ``docker save`` archive are compressed that are not compressed yet; "gzip" or "none".
+        follow_links: follow symbolic links that lead out of the layout, too. What they lead to is hashed before it is
+            sent.
         tls_verify: overrides the option of the ``Pusher`` for this push.
     """
 
@@ -277,6 +288,8 @@ def _types(hint: Any) -> tuple[type, ...]:
     """The classes that a type hint accepts, without their arguments."""
     if isinstance(hint, UnionType):
         return tuple(one for member in get_args(hint) for one in _types(member))
+    if get_origin(hint) is Literal:
+        return (str,)
     return (object if hint is Any else get_origin(hint) or hint,)
 
 

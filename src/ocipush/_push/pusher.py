@@ -102,7 +102,8 @@ class Pusher:
         """Push one image. :class:`ocipush.PushOptions` describes the options.
 
         Args:
-            source: a name or reference of the store (``str``), or the directory of a layout (``PathLike``).
+            source: a name or reference of the store (``str``), or a path (``PathLike``) to the directory or the tar
+                archive of a layout.
 
         Raises:
             TypeError, ValueError: an option is unknown, has another type, or is out of range.
@@ -171,7 +172,14 @@ class Pusher:
         return Plan(reference, root.digest, {blob.digest: blob.size for blob in sent})
 
     async def _push(self, source: str | PathLike[str], options: PushOptions, reporter: Reporter) -> PushResult:
-        async with open_source(source, ref=options["ref"], store=self._store) as found:
+        opening = open_source(
+            source,
+            ref=options["ref"],
+            store=self._store,
+            compression=options["compress"],
+            follow_links=options["follow_links"],
+        )
+        async with opening as found:
             warnings = list(found.warnings)
             root = found.root
             reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
