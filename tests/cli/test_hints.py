@@ -110,4 +110,4 @@ def test_every_option_of_the_table_exists() -> None:
     ],
 )
 def test_value_that_the_library_refuses_is_told_of_the_option(error: Exception, text: str | None) -> None:
-    assert describe_invalid_option(error) == text
+    assert describe_invalid_option(error, {}) == text
