@@ -11,6 +11,7 @@ import ocipush
 from ocipush import errors
 from ocipush._credentials.authfile import find_login
 from ocipush._sources.layout import Layout
+from ocipush._sources.open import open_source
 from ocipush._sources.store import match_image
 from ocipush._sources.verify import verify_blobs
 from ocipush._sources.walk import read_contents
@@ -129,6 +130,18 @@ async def test_signature_beside_an_image_does_not_make_a_choice_of_it(tmp_path: 
     async with await Layout.open(layout) as opened:
         with pytest.raises(errors.AmbiguousImageError):
             opened.select()
+
+
+async def test_signature_that_is_not_pushed_with_its_image_is_counted(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    image = layouts.add_manifest(layout, [b"layer"])
+    signature = layouts.add_manifest(layout, [b"cosign"])
+    tag = image["digest"].replace(":", "-") + ".sig"
+    signature["annotations"] = {"org.opencontainers.image.ref.name": tag}
+    for manifests, count in (([image, signature], 1), ([image], 0)):
+        layouts.write_layout(layout, manifests)
+        async with open_source(layout, ref=image["digest"], store=tmp_path) as found:
+            assert [text.rpartition(": ")[2] for text in found.warnings] == [str(count)] * count
 
 
 async def test_bad_descriptor_is_warned_of_and_the_others_are_pushed(tmp_path: Path) -> None:
