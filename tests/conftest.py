@@ -8,9 +8,11 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests import layouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -42,3 +44,22 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guard(socket.socket.connect))
     monkeypatch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with one image, ``app``: a manifest, a layer of 5 bytes and a config of 2."""
+    layouts.write_image(tmp_path / "store" / "app", b"layer")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def image(store: Path) -> Path:
+    """The layout of the image in ``store``."""
+    return store / "app"
+
+
+@pytest.fixture
+def authfile(tmp_path: Path) -> Path:
+    """Where a login file can be: there is none yet."""
+    return tmp_path / "auth.json"

@@ -41,6 +41,12 @@ def write_layout(layout: Path, manifests: list[dict[str, Any]], *, ref: str | No
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}))
 
 
+def write_image(layout: Path, *layers: bytes, config: bytes = b"{}", ref: str | None = None) -> Path:
+    """Write a layout with one image; the layout's path."""
+    write_layout(layout, [add_manifest(layout, list(layers), config)], ref=ref)
+    return layout
+
+
 def add_index(layout: Path, manifests: list[dict[str, Any]]) -> dict[str, Any]:
     document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
     return add_blob(layout, json.dumps(document).encode(), INDEX)
