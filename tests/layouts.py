@@ -47,6 +47,11 @@ def write_image(layout: Path, *layers: bytes, config: bytes = b"{}", ref: str | 
     return layout
 
 
+def root_digest(layout: Path) -> str:
+    """The digest of the first image in a layout's ``index.json``."""
+    return str(json.loads((layout / "index.json").read_bytes())["manifests"][0]["digest"])
+
+
 def add_index(layout: Path, manifests: list[dict[str, Any]]) -> dict[str, Any]:
     document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
     return add_blob(layout, json.dumps(document).encode(), INDEX)

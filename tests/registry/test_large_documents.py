@@ -77,7 +77,7 @@ async def test_large_document_is_parsed_in_a_worker_thread_and_believed(
     assert set(outcomes.values()) == {"uploaded"}
 
 
-@pytest.mark.parametrize("name", ["empty descriptors", "objects of one key", "annotations", "deep lists", "no UTF-8"])
+@pytest.mark.parametrize("name", ["empty descriptors", "objects of one key", "annotations", "deep lists", "not UTF-8"])
 async def test_push_goes_on_where_a_hostile_document_is_held(
     tmp_path: Path, parsed_on: list[tuple[int, int]], name: str
 ) -> None:
