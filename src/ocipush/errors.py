@@ -74,6 +74,7 @@ __all__ = [
 ]
 
 Origin = Literal["source", "registry", "client"]
+AnsweredBy = Literal["registry", "token service", "web page"]
 
 
 def _rebuild(cls: type[OcipushError], args: tuple[Any, ...], state: dict[str, Any]) -> OcipushError:
@@ -309,6 +310,8 @@ class RegistryError(_ExchangeError):
         retry_after: seconds that the registry asked to wait, or None.
         renewable: whether a 401 can be answered with another token, so that the next attempt may succeed.
         limit: the largest request body that the registry says it accepts, in bytes, or None.
+        answered_by: who sent the response: the ``registry``, its ``token service``, or neither: a ``web page`` is that of a
+            proxy, a firewall or a login page in front of them.
     """
 
     origin: ClassVar[Origin] = "registry"
@@ -324,6 +327,7 @@ class RegistryError(_ExchangeError):
         retry_after: float | None = None,
         renewable: bool = False,
         limit: int | None = None,
+        answered_by: AnsweredBy = "registry",
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
@@ -334,6 +338,7 @@ class RegistryError(_ExchangeError):
         self.retry_after = retry_after
         self.renewable = renewable
         self.limit = limit
+        self.answered_by = answered_by
 
 
 class AuthenticationError(RegistryError):

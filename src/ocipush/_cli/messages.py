@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..errors import AuthenticationError, ImageNotFoundError, OcipushError
-from .hints import describe_invalid_option, rewrite_hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +105,8 @@ def report_failure(exc: Exception, given: Mapping[str, Any]) -> int:
     if "debug" in given:
         for line in "".join(traceback.format_exception(exc)).splitlines():
             say_json("Log", level="debug", message=line) if as_json else say(line)
+    from .hints import describe_invalid_option
+
     if not isinstance(exc, OcipushError) and (invalid := describe_invalid_option(exc)) is not None:
         report_usage(invalid, f"ocipush {given.get('command', '')}".rstrip())
         return 2
@@ -127,6 +128,8 @@ def report_failure(exc: Exception, given: Mapping[str, Any]) -> int:
 
 def _describe(exc: Exception, given: Mapping[str, Any]) -> dict[str, str | None]:
     if isinstance(exc, OcipushError):
+        from .hints import rewrite_hint
+
         message, hint = exc.message, rewrite_hint(exc.hint, store=given.get("images_store_dir"))
         if isinstance(exc, AuthenticationError) and given.get("command") == "login":
             hint = "check the username and the password"

@@ -150,6 +150,7 @@ def error_for(
         retry_after=answer.retry_after,
         renewable=answer.renewable,
         limit=limit,
+        answered_by="web page" if is_web_page(answer.headers, answer.body) else "registry",
         **request.facts(),
     )
 
