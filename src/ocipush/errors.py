@@ -8,6 +8,7 @@
     ├─ AmbiguousImageError
     ├─ TargetRequiredError
     ├─ DigestMismatchError
+    ├─ ConflictingJobsError (ValueError)
     ├─ LayoutError
     │  ├─ InvalidLayoutError
     │  ├─ ManifestNotFoundError
@@ -47,6 +48,7 @@ __all__ = [
     "BlobCorruptError",
     "BlobMissingError",
     "BlobTooLargeError",
+    "ConflictingJobsError",
     "ConnectFailedError",
     "ConnectionLostError",
     "CredentialError",
@@ -147,6 +149,18 @@ class TargetRequiredError(OcipushError):
 
 class DigestMismatchError(OcipushError):
     """The target names a digest, and the image has another one."""
+
+
+class ConflictingJobsError(OcipushError, ValueError):
+    """Several jobs push different images to the same tag.
+
+    Attributes:
+        reference: the tag.
+    """
+
+    def __init__(self, message: str = "", *, hint: str | None = None, reference: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reference = reference
 
 
 class LayoutError(OcipushError):

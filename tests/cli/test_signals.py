@@ -56,7 +56,7 @@ class HeldPush:
         command = [*wrapper, sys.executable, "-m", "ocipush", *words, "--target", f"{self.registry.host}/app:1"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
-                self.reached["PUT"].wait()
+                assert self.reached["PUT"].wait(30), "the push does not come to its uploads"
                 yield process
             finally:
                 process.kill()
@@ -96,7 +96,7 @@ def test_first_signal_closes_the_uploads_and_leaves_the_tag(held: HeldPush, numb
 def test_second_signal_quits_immediately(held: HeldPush, number: signal.Signals) -> None:
     with held.running(hold={"PUT", "DELETE"}) as process:
         process.send_signal(signal.SIGINT)
-        held.reached["DELETE"].wait()
+        assert held.reached["DELETE"].wait(30), "the push does not stop"
         process.send_signal(number)
         out, err = process.communicate()
     assert (process.returncode, out) == (-number, "")  # by the signal itself: not after a cleanup that was given up

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from click.testing import CliRunner
+from tests import layouts
 
 import ocipush
 from ocipush import errors
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ocipush.testing import Registry
-
-_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
-assert _spec is not None
-assert _spec.loader is not None
-layouts: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layouts)
 
 ocipush_registry = _fixture
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -454,7 +448,7 @@ def test_wrong_usage_exits_with_2_and_says_where_the_usage_is(words: list[str], 
 AS_NOBODY = """
 import os, sys
 import anyio._backends._asyncio, httpx, rich.console
-import ocipush._push.pusher, ocipush._cli.progress
+import ocipush._push.pusher, ocipush._cli.hints, ocipush._cli.progress
 from ocipush._cli.commands import cli
 if os.getuid() == 0:
     os.setgroups([])

@@ -142,6 +142,8 @@ async def test_one_host_that_is_allowed_may_be_given_as_a_string(image: Path, ne
         world = await enter(stack, "location")
         async with pusher(image, world, allow_hosts="other.example") as one:
             await one.push(image, target=world.target)
+        assert PRIVATE in network
+        assert {request.method for request in world.other.requests} == {"PUT"}
 
 
 @pytest.mark.parametrize("host", ["10.0.0.2", "0x7f.1", "2130706433", "[::1]", "localhost"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ssl
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+from tests import layouts
 
 import ocipush
 from ocipush import errors
@@ -19,13 +18,9 @@ from ocipush._registry.endpoint import Endpoint
 from ocipush.testing import BasicAuth, Dialect, Registry, Request, Response
 
 if TYPE_CHECKING:
-    from ocipush._registry.client import Route
+    from pathlib import Path
 
-_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent.parent / "layouts.py")
-assert _spec is not None
-assert _spec.loader is not None
-layouts: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layouts)
+    from ocipush._registry.client import Route
 
 pytestmark = pytest.mark.anyio
 THRICE = ocipush.RetryPolicy(attempts=3, base=0)

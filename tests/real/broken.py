@@ -83,8 +83,8 @@ def registry_home() -> Generator[Path]:
 
 @contextmanager
 def running(registry: RestartableRegistry) -> Generator[RestartableRegistry]:
-    registry.start()
     try:
+        registry.start()
         yield registry
     finally:
         registry.kill()

@@ -94,7 +94,7 @@ def refused(registry: RestartableRegistry, source: Path) -> errors.RegistryError
 def assert_points_to_the_log(error: errors.RegistryError) -> None:
     """docker-registry writes the reason only to its log, so the error has to point there."""
     assert (error.status, error.codes, error.attempts) == (500, ("UNKNOWN",), 2)
-    assert "its log" in str(error)
+    assert "check its log" in str(error)
 
 
 def test_full_disk_is_an_error_of_the_registry_and_the_tag_is_unchanged(home: Path, tmp_path: Path) -> None:

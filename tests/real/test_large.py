@@ -90,13 +90,16 @@ def test_interrupted_push_exits_with_130_and_leaves_the_tag_unchanged(
     with subprocess.Popen(
         [*command, "app", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            event: dict[str, Any] = json.loads(line) if line.startswith("{") else {}  # else a line of the log
-            if event.get("event") == "BlobProgress" and event["size"] == GIB and event["offset"] > 0:
-                break
-        process.send_signal(signal.SIGINT)
-        printed, words = process.communicate(timeout=60)
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                event: dict[str, Any] = json.loads(line) if line.startswith("{") else {}  # else a line of the log
+                if event.get("event") == "BlobProgress" and event["size"] == GIB and event["offset"] > 0:
+                    break
+            process.send_signal(signal.SIGINT)
+            printed, words = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, printed) == (130, "")
     assert json.loads(words.splitlines()[-1])["code"] == "Interrupted"
     raw = server.skopeo("inspect", "--raw", f"docker://{target}")

@@ -437,12 +437,26 @@ def test_grant_does_not_show_its_tokens() -> None:
 
 
 async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() -> None:
-    service, authorizer = TokenService(), challenged()
-    await authorizer.header(SCOPE, service)
-    authorizer._spent.append("token-0123456789")
-    echo = f"{BASIC}; correct horse; correct+horse; Bearer token-0123456789"
+    def answer(asked: Asked) -> tuple[int, dict[str, Any]]:
+        tokens = {"token": f"token-0123456789-{len(service.asked)}", "refresh_token": "refresh-0123456789"}
+        return 200, {**tokens, "expires_in": 20}
+
+    service, authorizer = TokenService(answer=answer), challenged()
+    held = await authorizer.header(SCOPE, service)
+    await anyio.sleep(20)
+    held_next = await authorizer.header(SCOPE, service)
+    assert [asked.method for asked in service.asked] == ["GET", "POST"]  # the second by the refresh token
+    assert (held, held_next) == ("Bearer token-0123456789-1", "Bearer token-0123456789-2")
+    echo = f"{BASIC}; correct horse; correct+horse; {held}; {held_next}; refresh-0123456789"
     body = json.dumps({"errors": [{"code": echo, "message": echo}]}).encode()
     error = error_for(Answer(Request(method="GET", url="https://registry.example/v2/"), 400, {}, body), authorizer)
-    assert "…" in error.detail
-    for secret in ("dXNlcjpjb3JyZWN0IGhvcnNl", "correct horse", "correct+horse", "token-0123456789"):
-        assert secret not in f"{error} {error.detail} {error.codes}"
+    told = f"{error} {error.detail} {error.codes}"
+    assert "Bearer …; Bearer …; …" in error.detail
+    for secret in (
+        "dXNlcjpjb3JyZWN0IGhvcnNl",
+        "correct horse",
+        "correct+horse",
+        "token-0123456789",
+        "refresh-0123456789",
+    ):
+        assert secret not in told

@@ -30,13 +30,16 @@ from .._sources.verify import verify_blobs
 from .._sources.walk import read_contents
 from .._version import __version__
 from ..errors import DeadlineExceededError, OcipushError, PusherClosedError
+from .batch import Job, Plan, PushReport, run_jobs
 from .options import AllOptions, PusherOptions, PushOptions, complete, shows, split
 from .plan import choose_target
 from .push import Push
 from .reporter import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+
+    from .._events import OnEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -115,6 +118,61 @@ class Pusher:
         self._check_open()
         reporter = Reporter(given["on_event"])
         return await reporter.run(self._push(source, given, reporter))
+
+    async def push_many(
+        self,
+        jobs: Iterable[Job] | AsyncIterable[Job],
+        *,
+        parallel: int = 8,
+        stop_on_error: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> PushReport:
+        """Push many images. Each blob is uploaded once to each registry, and mounted in the other repositories that need it.
+
+        Args:
+            jobs: any iterable of jobs, also an async one. A sized collection is planned as a whole, an iterator 1,000 at
+                a time.
+            parallel: maximum number of images pushed at the same time.
+            stop_on_error: after a failure, cancel the jobs that run and start no more.
+            on_event: called with the events of all pushes; ``push_id`` tells them apart.
+
+        Returns:
+            A report on each job. The failure of an image does not end the others, and is not raised.
+
+        Raises:
+            TypeError, ValueError: an option, also one of a job, has another type or is out of range.
+            ConflictingJobsError: several jobs push different images to the same tag; nothing was sent.
+        """
+        if parallel < 1:
+            raise ValueError(f"parallel must be at least 1, not {parallel}")
+        self._check_open()
+
+        def options_of(job: Job) -> PushOptions:
+            given = PushOptions(**job.options, on_event=on_event)
+            if job.target is not None:
+                given["target"] = job.target
+            return complete(PushOptions, given, "Job")
+
+        async def push(job: Job) -> PushResult:
+            return await self.push(job.source, **options_of(job))
+
+        return await run_jobs(
+            jobs,
+            look=lambda job: self._look(job.source, options_of(job)),
+            push=push,
+            parallel=parallel,
+            stop_on_error=stop_on_error,
+        )
+
+    @_without_locals
+    async def _look(self, source: str | PathLike[str], options: PushOptions) -> Plan:
+        """Read what a push would send, and where to."""
+        async with open_source(source, ref=options["ref"], store=self._store) as found:
+            root = found.root
+            reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
+            contents = await read_contents(found.source, root, include_foreign=options["include_foreign"])
+        sent = (blob for blob in contents.blobs if options["include_foreign"] or not blob.is_foreign)
+        return Plan(reference, root.digest, {blob.digest: blob.size for blob in sent})
 
     async def _push(self, source: str | PathLike[str], options: PushOptions, reporter: Reporter) -> PushResult:
         async with open_source(source, ref=options["ref"], store=self._store) as found:
@@ -224,3 +282,17 @@ async def push(source: str | PathLike[str], **options: Unpack[AllOptions]) -> Pu
     shared, own = split(options)
     async with Pusher(**shared) as pusher:
         return await pusher.push(source, **own)
+
+
+@shows(PusherOptions)
+async def push_many(
+    jobs: Iterable[Job] | AsyncIterable[Job],
+    *,
+    parallel: int = 8,
+    stop_on_error: bool = False,
+    on_event: OnEvent | None = None,
+    **options: Unpack[PusherOptions],
+) -> PushReport:
+    """Push many images: :meth:`Pusher.push_many` on a :class:`Pusher` of its own, with its options."""
+    async with Pusher(**options) as pusher:
+        return await pusher.push_many(jobs, parallel=parallel, stop_on_error=stop_on_error, on_event=on_event)

@@ -112,10 +112,10 @@ class Uploads:
             return "exists"
 
         async def send() -> BlobOutcome:
-            async with self.endpoint.turn(blob.size):
+            async with self.endpoint.home(name, blob.digest), self.endpoint.turn(blob.size):
                 journal, saved = self.settings.journal, None
                 if journal is not None and blob.size >= LARGE:
-                    saved = journal.page(self.repository.url, blob)
+                    saved = journal.session(self.repository.url, blob)
                 return await _Upload(self, blob, force=force, saved=saved).run()
 
         outcome = await self.endpoint.single_flight(name, blob.digest, send)

@@ -98,6 +98,7 @@ class BlobRequests:
             answer = await self._mount(mount_from)
             if answer is not None and answer.status == 201:
                 self.capabilities.mounts_itself |= mount_from == self.repository
+                self.capabilities.mounts_across |= mount_from != self.repository
                 return None
             if answer is not None:
                 return self._session(answer)

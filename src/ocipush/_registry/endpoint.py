@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
@@ -20,7 +21,7 @@ from .retry import Attempts
 from .single_flight import InFlight, SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 
     from .._credentials.base import Login
     from .._events import BlobOutcome
@@ -69,6 +70,7 @@ class Endpoint:
         self._route: Route | None = None
         self._contact: InFlight[None] | None = None
         self._uploads = SingleFlight["BlobOutcome"]()
+        self._homes: dict[str, tuple[str, anyio.Event]] = {}  # by digest: the repository that it is being uploaded to
         self.gate = RateGate(concurrency, large_concurrency)
         self.capabilities = Capabilities()
         self.known_blobs: dict[str, set[str]] = {}
@@ -88,6 +90,25 @@ class Endpoint:
             if name != repository and digest in held and (repository, name) not in self.capabilities.refused_mounts:
                 return name
         return None
+
+    @asynccontextmanager
+    async def home(self, repository: str, digest: str) -> AsyncGenerator[None]:
+        """Upload a blob in this block. Pushes to other repositories wait for it, if the registry is known to mount blobs."""
+        while self.capabilities.mounts_across and (found := self._homes.get(digest)) is not None:
+            other, landed = found
+            if other == repository or (repository, other) in self.capabilities.refused_mounts:
+                break
+            await landed.wait()
+        if digest in self._homes:
+            yield
+            return
+        landed = anyio.Event()
+        self._homes[digest] = repository, landed
+        try:
+            yield
+        finally:
+            del self._homes[digest]
+            landed.set()
 
     async def single_flight(
         self, repository: str, digest: str, send: Callable[[], Awaitable[BlobOutcome]]

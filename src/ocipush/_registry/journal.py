@@ -64,7 +64,7 @@ class Journal:
                 hint="name another directory with --resume-dir (resume_dir=)",
             ) from exc
 
-    def page(self, repository_url: str, blob: Descriptor) -> SavedSession:
+    def session(self, repository_url: str, blob: Descriptor) -> SavedSession:
         """The file of one upload; ``repository_url`` tells registries and repositories apart."""
         name = hashlib.sha256(f"{repository_url} {blob.digest}".encode()).hexdigest()
         return SavedSession(self._directory / f"{name}.json", blob.size)
