@@ -38,7 +38,7 @@ print(json.dumps({"digest": result.digest, "sent": result.sent, "peak": peak}))
 def sparse_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with an image of one layer of 1 GiB that takes no room on the disk, and a small one."""
     store = tmp_path_factory.mktemp("sparse")
-    layouts.write_layout(store / "small", [layouts.add_manifest(store / "small", [b"small"])])
+    layouts.write_image(store / "small", b"small")
     manifest = layouts.add_manifest(store / "app", [])
     blobs = store / "app/blobs/sha256"
     with (blobs / SPARSE_LAYER.removeprefix("sha256:")).open("wb") as file:

@@ -51,7 +51,7 @@ async def push(tmp_path: Path, held: bytes, *, named: bytes | None = None) -> oc
         return httpx.Response(404 if request.method == "HEAD" else 201)
 
     path = tmp_path / "app"
-    layouts.write_layout(path, [layouts.add_manifest(path, [b"one", b"two", b"three"])])
+    layouts.write_image(path, b"one", b"two", b"three")
     async with ocipush.Pusher(
         authfile=tmp_path / "none", transport=httpx.MockTransport(answer), retry=ocipush.RetryPolicy(attempts=1)
     ) as pusher:
