@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from itertools import product
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,6 +29,7 @@ from ocipush._registry.error_body import parse_failure
 from ocipush._registry.limits import parse_chunk_length, parse_size_limit
 from ocipush._registry.retry import RetryPolicy
 from ocipush._registry.session import parse_range
+from ocipush._registry.statuses import Kind
 from ocipush._registry.token import MAX_GRANT, parse_grant
 
 if TYPE_CHECKING:
@@ -151,9 +153,9 @@ def failure(data: bytes) -> None:
     for code in found.codes:
         is_shown(code)
     assert sum(map(len, found.digests)) <= 2 * len(data)
-    for status in (302, 400, 401, 403, 413, 429, 500):
+    for status, kind in product((302, 400, 401, 403, 405, 413, 429, 500), (Kind.TOKEN, Kind.MANIFEST, Kind.COMMIT)):
         request = Request(method="PUT", url="https://h/x?sig=a-long-secret")
-        error = error_for(Answer(request, status, {"location": text_of(data[:80])}, data))
+        error = error_for(Answer(request, status, {"location": text_of(data[:80])}, data), kind)
         assert str(error).isprintable()
         assert "a-long-secret" not in str(error)
         assert len(str(error)) < 4000

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BUFFER = 64 * 1024
 ADDRESS = "9.9.9.9"  # of every name: a public one
+LOOPBACK = "127.0.0.1"
 
 
 class Pipe:
@@ -105,20 +106,33 @@ class MemoryWire:
         self._end = end
         self._uncopied = uncopied
         self._unsent = memoryview(b"")
+        self._accepted = 0
 
     @property
     def unsent(self) -> int:
         return len(self._unsent)
 
-    def put(self, data: bytes, *, more: bool = False) -> None:
-        del more
+    def begin(self) -> None:
+        self._accepted = 0
+
+    @property
+    def untouched(self) -> bool:
+        return not self._accepted
+
+    @property
+    def unreceived(self) -> bool:
+        return self.untouched  # what was written has arrived
+
+    def put(self, data: bytes) -> None:
         self._unsent = memoryview(data)
         self._flush()
 
     def _flush(self) -> None:
         if self._unsent:
             self._check()
-            self._unsent = self._unsent[self._end.outgoing.write(self._unsent) :]
+            count = self._end.outgoing.write(self._unsent)
+            self._accepted += count
+            self._unsent = self._unsent[count:]
 
     def _check(self) -> None:
         if self._end.closed or self._end.outgoing.reset:
@@ -149,13 +163,13 @@ class MemoryWire:
         await anyio.lowlevel.checkpoint()
         await self._end.incoming.wait_readable()
         if self._end.closed:
-            raise httpx.ReadError("the connection was closed here")
+            raise httpx.ReadError("the client closed the connection")
 
     async def writable(self) -> None:
         await anyio.lowlevel.checkpoint()
         await self._end.outgoing.wait_writable()
         if self._end.closed:
-            raise httpx.WriteError("the connection was closed here")
+            raise httpx.WriteError("the client closed the connection")
 
     def close(self) -> None:
         self._end.close()
@@ -253,8 +267,9 @@ class Network:
     async def connect(self, host: str, port: int, context: ssl.SSLContext | None, admit: Admit | None) -> Stream:
         """Connect; whoever speaks TLS to one who does not is refused, and the other way round. Nothing is encrypted."""
         await anyio.lowlevel.checkpoint()
+        address = LOOPBACK if host == LOOPBACK else ADDRESS
         if admit is not None:
-            admit([ADDRESS])
+            admit([address])
         listener = self.listeners.get((host, port))
         if listener is None or listener.secure != (context is not None):
             raise httpx.ConnectError("connection refused") from ConnectionRefusedError()
@@ -262,7 +277,9 @@ class Network:
         ours = End(back, there)
         self.ends.append(ours)
         listener.connected(End(there, back))
-        return cast("Stream", MemoryWire(ours, uncopied=context is None))
+        wire = MemoryWire(ours, uncopied=context is None)
+        wire.address = address
+        return cast("Stream", wire)
 
     @property
     def open(self) -> int:
@@ -296,7 +313,16 @@ class MemoryRegistry(Registry):
     def _base(self, request: Request) -> str:
         return self.url
 
+    def _service_base(self, request: Request) -> str:
+        return self.url if self._dialect.blob_storage == "path" else self.url.replace("://", "://blobs.")
+
     async def _listen(self) -> Listener[ByteStream]:
-        name, _, port = self.host.partition(":")
+        return self._listen_at(self.host)
+
+    async def _listen_for_storage(self) -> Listener[ByteStream]:
+        return self._listen_at(f"blobs.{self.host}")
+
+    def _listen_at(self, host: str) -> Listener[ByteStream]:
+        name, _, port = host.partition(":")
         address = (name, int(port) if port else 443 if self._secure else 80)
         return MemoryListener(self._network, address, secure=self._secure)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import trustme
@@ -25,7 +26,7 @@ LOOPBACK = {False: "127.0.0.1", True: "::1"}
 
 def server_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    CA.issue_cert("127.0.0.1", "::1", "localhost").configure_cert(context)
+    CA.issue_cert("127.0.0.1", "::1", "localhost", "registry.test").configure_cert(context)
     return context
 
 
@@ -126,6 +127,45 @@ def answering(*answers: bytes) -> Callable[[Link], None]:
     return script
 
 
+def tunnelling(port: int) -> Callable[[Link], None]:
+    """A proxy that answers each CONNECT with a tunnel to ``port`` of this machine, whatever host is asked for."""
+
+    def script(link: Link) -> None:
+        link.seen.append((link.number, link.head(), b""))
+        with socket.create_connection(("127.0.0.1", port)) as upstream:
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link.send(b"HTTP/1.1 200 Connection established\r\nProxy-Agent: test\r\n\r\n")
+            upstream.sendall(link.buffer)
+            if isinstance(link.sock, ssl.SSLSocket):
+                _relay_tls(link.sock, upstream)
+            else:
+                back = threading.Thread(target=_relay, args=(upstream, link.sock))
+                back.start()
+                _relay(link.sock, upstream)
+                back.join()
+
+    return script
+
+
+def _relay(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+    for sock in (source, sink):
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def _relay_tls(client: ssl.SSLSocket, upstream: socket.socket) -> None:
+    """Both directions in one thread, which is all that an SSL object bears."""
+    while True:
+        ready = [client] if client.pending() else select.select([client, upstream], [], [])[0]
+        for source in ready:
+            if not (data := source.recv(1 << 16)):
+                return
+            (upstream if source is client else client).sendall(data)
+
+
 def _run(
     script: Callable[[Link], None], context: ssl.SSLContext | None, raw: socket.socket, peer: Peer, number: int
 ) -> None:
@@ -184,15 +224,17 @@ async def ask(
     body: bytes | FileBody | None = None,
     *,
     connect: float | None = None,
+    method: str | None = None,
+    **extensions: Any,
 ) -> tuple[int, bytes]:
     """One request as the library sends it, its answer read whole."""
     length = body.length if isinstance(body, FileBody) else len(body or b"")
     request = httpx.Request(
-        "GET" if body is None else "PUT",
+        method or ("GET" if body is None else "PUT"),
         url,
         headers={"Host": httpx.URL(url).netloc.decode(), **({} if body is None else {"Content-Length": str(length)})},
         stream=body if isinstance(body, FileBody) else httpx.ByteStream(body or b""),
-        extensions={"timeout": {"connect": connect}},
+        extensions={"timeout": {"connect": connect}, **extensions},
     )
     response = await transport.handle_async_request(request)
     try:

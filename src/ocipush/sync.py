@@ -113,9 +113,9 @@ class Pusher:
             partial(self._pusher.push_many, jobs, parallel=parallel, stop_on_error=stop_on_error, on_event=on_event)
         )
 
-    def check_login(self, registry: str, login: Login | None = None) -> None:
+    def check_login(self, registry: str, login: Login | None = None) -> bool:
         """:meth:`ocipush.Pusher.check_login`, blocking."""
-        self._run(partial(self._pusher.check_login, registry, login))
+        return self._run(partial(self._pusher.check_login, registry, login))
 
 
 @shows(AllOptions)

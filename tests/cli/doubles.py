@@ -109,7 +109,8 @@ class FakeLogins:
     async def __aexit__(self, *_: object) -> None:
         pass
 
-    async def check_login(self, registry: str, *, login: tuple[str, str]) -> None:
+    async def check_login(self, registry: str, *, login: tuple[str, str]) -> bool:
         self.checked.append(registry)
         if login[1] == "bad":
-            raise errors.AuthenticationError("no", hint="log in with `ocipush image login`")
+            raise errors.AuthenticationError("no", hint="log in with `ocipush image login r.example`")
+        return registry != "anonymous.example"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import CA, OK, Link, answering, ask, client_context, serve
+from tests.peers import CA, OK, Link, answering, ask, client_context, serve, tunnelling
 
 from ocipush._http import stream as _socket
 from ocipush._http.body import FileBody
+from ocipush._http.proxy import ProxyRules
 from ocipush._http.tls import Context
 from ocipush._http.transport import Transport
 
@@ -49,6 +51,80 @@ async def test_name_is_looked_up(transport: Transport, secure: bool) -> None:
     with serve(answering(OK), secure=secure) as peer:
         peer.host = "localhost"
         assert await ask(transport, peer.url()) == (200, b"ok")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_answer_tells_the_address_that_it_came_from(transport: Transport, secure: bool, host: str) -> None:
+    with serve(answering(OK), secure=secure, host=host) as peer:
+        for _ in range(2):
+            response = await transport.handle_async_request(httpx.Request("GET", peer.url()))
+            await response.aclose()
+            assert response.extensions["address"] == host
+
+
+async def test_dot_at_the_end_of_a_name_is_not_looked_for_in_the_certificate(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_to(monkeypatch, "127.0.0.1")
+    with serve(answering(OK), secure=True) as peer:
+        peer.host = "registry.test."
+        assert await ask(transport, peer.url()) == (200, b"ok")
+
+
+async def test_small_writes_are_not_held_back(transport: Transport, secure: bool) -> None:
+    with serve(answering(OK), secure=secure) as peer:
+        await ask(transport, peer.url())
+        [connection] = transport._open
+        assert connection._stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_connection_that_ends_before_its_address_is_asked_for_is_a_connect_error(
+    transport: Transport, secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(socket.socket):
+        def getpeername(self) -> Any:
+            raise OSError(errno.ENOTCONN, "not connected")
+
+    async def connect_one(address: Any) -> socket.socket:
+        return Gone(fileno=(await one(address)).detach())
+
+    one = _socket._connect_one
+    monkeypatch.setattr(_socket, "_connect_one", connect_one)
+    with serve(answering(OK), secure=secure) as peer:
+        before = descriptors()
+        with pytest.raises(httpx.ConnectError, match="not connected"):
+            await ask(transport, peer.url())
+        peer.settle()
+        assert descriptors() == before
+
+
+async def test_of_two_connections_made_at_the_same_time_one_is_closed(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_socket, "STAGGER", 0)
+    resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2")
+    one, made = _socket._connect_one, 0
+    both = anyio.Event()
+
+    async def connect_one(address: Any) -> socket.socket:
+        nonlocal made
+        sock = await one(address)
+        made += 1
+        if made == 2:
+            both.set()
+        with anyio.CancelScope(shield=True):
+            await both.wait()
+        return sock
+
+    monkeypatch.setattr(_socket, "_connect_one", connect_one)
+    with serve(answering(OK), host="0.0.0.0") as peer:
+        peer.host = "name.example"
+        before = descriptors()
+        assert await ask(transport, peer.url()) == (200, b"ok")
+        assert made == 2
+        await transport.aclose()
+        peer.settle()
+        assert descriptors() == before
 
 
 async def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,12 +295,18 @@ def waits(monkeypatch: pytest.MonkeyPatch, at_wait: Callable[[], None]) -> None:
         monkeypatch.setattr(module, name, counted(getattr(module, name)))
 
 
-@pytest.mark.parametrize("kind", ["get", "file", "many addresses"])
+@pytest.mark.parametrize("kind", ["get", "file", "many addresses", "proxy"])
 async def test_cancelling_at_any_wait_leaves_no_socket_behind(
     secure: bool, file: int, content: bytes, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content
-    with serve(answering(OK if kind == "file" else answer), secure=secure) as peer:
+    with (
+        serve(answering(OK if kind in {"file", "proxy"} else answer), secure=secure or kind == "proxy") as peer,
+        serve(tunnelling(peer.port), secure=secure) as proxy,
+    ):
+        rules = ProxyRules({"all": proxy.url("")} if kind == "proxy" else {})
+        if kind == "proxy":
+            peer.host = "registry.test"
         if kind == "many addresses":
             resolve_to(monkeypatch, "::1", "127.0.0.1", "127.0.0.2")
             peer.host = "localhost"
@@ -242,7 +324,7 @@ async def test_cancelling_at_any_wait_leaves_no_socket_behind(
         while not finished:
             turn += 1
             left, scope = turn, anyio.CancelScope()
-            transport = Transport(client_context(), max_connections=1)
+            transport = Transport(client_context(), max_connections=1, rules=rules)
             before = descriptors()
             with scope:
                 await ask(transport, peer.url(), body)
@@ -252,6 +334,7 @@ async def test_cancelling_at_any_wait_leaves_no_socket_behind(
             if not finished:
                 assert all(origin.gate.value == 1 for origin in transport._origins.values())
             await transport.aclose()
+            proxy.settle()
             peer.settle()
             assert descriptors() == before
         assert turn > (5 if body else 2)

@@ -51,6 +51,41 @@ async def test_answer_that_ends_with_the_connection_is_read_whole(transport: Tra
         assert await ask(transport, peer.url()) == (200, b"old")
 
 
+@pytest.mark.parametrize(("size", "accepted"), [(60_000, True), (_connection.MAX_HEAD, False)])
+async def test_head_of_an_answer_may_be_as_large_as_a_signed_location(
+    transport: Transport, size: int, accepted: bool
+) -> None:
+    location = b"/up?sig=" + b"x" * (size - 100)
+
+    def script(link: Link) -> None:
+        link.request()
+        head = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nLocation: " + location
+        if accepted:
+            head += b"\r\n\r\n"
+        link.send(head + b"y" * (0 if accepted else size))
+        link.request()
+
+    with serve(script) as peer:
+        request = httpx.Request("POST", peer.url(), headers={"Host": "h", "Content-Length": "0"})
+        if accepted:
+            response = await transport.handle_async_request(request)
+            assert response.headers["location"].encode() == location
+        else:
+            with pytest.raises(httpx.RemoteProtocolError, match="too long"):
+                await transport.handle_async_request(request)
+
+
+@pytest.mark.parametrize("count", [_connection.MAX_INTERIM, _connection.MAX_INTERIM + 1])
+async def test_answer_may_follow_a_hundred_interim_ones(transport: Transport, count: int) -> None:
+    with serve(answering(b"HTTP/1.1 102 Processing\r\n\r\n" * count + OK)) as peer:
+        if count <= _connection.MAX_INTERIM:
+            for _ in range(2):  # each answer is counted for itself
+                assert await ask(transport, peer.url()) == (200, b"ok")
+        else:
+            with pytest.raises(httpx.RemoteProtocolError, match="without end"):
+                await ask(transport, peer.url())
+
+
 async def test_large_answer_is_read_piece_by_piece_and_one_given_up_is_not_kept(
     transport: Transport, secure: bool, content: bytes
 ) -> None:
@@ -165,6 +200,7 @@ async def test_head_and_small_body_go_in_one_write(
     with serve(answering(OK), secure=secure) as peer:
         await ask(transport, peer.url())
         monkeypatch.setattr(_socket.Stream, "put", counted)
+        monkeypatch.setattr(_socket.TLSStream, "_send_raw", counted)
         await ask(transport, peer.url(), content[:size] if kind == "bytes" else FileBody(file, length=size))
         assert peer.seen[1][2] == content[:size]
     assert len(writes) == 1

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
@@ -10,10 +13,13 @@ import pytest
 from tests.peers import OK, Link, answering, ask, client_context, serve
 
 from ocipush._http import stream as _socket
+from ocipush._http import transport as _transport
 from ocipush._http.body import FileBody
+from ocipush._http.connection import Connection
 from ocipush._http.transport import Transport
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +181,88 @@ async def test_idle_connections_too_old_are_closed_when_another_is_put_away(monk
             assert peer.accepted == 2
 
 
+async def test_idle_connections_are_closed_in_time_whichever_origin_is_used(
+    secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(anyio, "current_time", lambda: now)
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(serve(answering(OK), secure=secure)) for _ in range(5)]
+        async with Transport(client_context(), idle_limit=10) as transport:
+            for peer in peers:
+                await ask(transport, peer.url())
+            now += 6
+            await ask(transport, peers[1].url())
+            assert len(transport._open) == 5
+            now += 6
+            await ask(transport, peers[4].url())  # where the last idle connection is too old as well
+            assert len(transport._open) == 2
+            assert [key[2] for key in transport._origins] == [peers[1].port, peers[4].port]
+            assert [peer.accepted for peer in peers] == [1, 1, 1, 1, 2]
+            now += 11
+            response = await transport.handle_async_request(httpx.Request("GET", peers[0].url()))
+            await response.aclose()
+            assert len(transport._open) <= 1
+
+
+async def test_idle_connections_are_closed_when_a_request_ends_after_a_long_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(anyio, "current_time", lambda: now)
+
+    def slow(link: Link) -> None:
+        nonlocal now
+        link.request()
+        now += 20
+        link.send(OK)
+        link.request()
+
+    with serve(answering(OK)) as other, serve(slow) as peer:
+        async with Transport(client_context(), idle_limit=10) as transport:
+            await ask(transport, other.url())
+            await ask(transport, peer.url())
+            assert len(transport._open) == 1
+            assert [key[2] for key in transport._origins] == [peer.port]
+
+
+async def test_origins_that_were_used_once_are_forgotten(transport: Transport) -> None:
+    closing = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with serve(answering(closing)) as peer, serve(lambda link: link.reset()) as broken:
+        await ask(transport, peer.url())
+        with pytest.raises(httpx.TransportError):
+            await ask(transport, broken.url())
+        assert not transport._origins
+
+
+async def test_origin_in_use_keeps_its_limit(secure: bool) -> None:
+    """A request that ends must not make the others' origin forgotten: a new one would count from zero."""
+    meet = threading.Barrier(2)
+    closing = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+    def script(link: Link) -> None:
+        link.request()
+        if link.number < 2:
+            meet.wait()
+        if link.number == 1:
+            ended.wait()
+        link.send(closing)
+
+    ended = threading.Event()
+    with serve(script, secure=secure) as peer:
+        async with Transport(client_context(), max_connections=2) as transport, anyio.create_task_group() as tasks:
+            try:
+                tasks.start_soon(ask, transport, peer.url())
+                tasks.start_soon(ask, transport, peer.url())
+                while peer.accepted < 2 or next(iter(transport._origins.values())).gate.value == 0:
+                    await anyio.sleep(0.001)
+                [origin] = transport._origins.values()
+                await ask(transport, peer.url())
+                assert [*transport._origins.values()] == [origin]
+            finally:
+                ended.set()
+
+
 def cutting_the_second(after: bytes = b"", *, body: int = 0) -> Callable[[Link], None]:
     """Cut the second request of the first connection once `body` bytes of it are read, having said `after`."""
 
@@ -192,16 +280,167 @@ def cutting_the_second(after: bytes = b"", *, body: int = 0) -> Callable[[Link],
     return script
 
 
+async def send(transport: Transport, method: str, url: str, body: bytes | FileBody | None) -> int:
+    """One request; how many times the answer says that it was sent again."""
+    request = httpx.Request(
+        method,
+        url,
+        headers={"Host": "h", "Content-Length": str(body.length if isinstance(body, FileBody) else len(body or b""))},
+        stream=body if isinstance(body, FileBody) else httpx.ByteStream(body or b""),
+    )
+    try:
+        response = await transport.handle_async_request(request)
+        await response.aclose()
+    finally:
+        again: int = request.extensions.get("resent", 0)
+    assert response.extensions["resent"] == again
+    return again
+
+
 @pytest.mark.parametrize("kind", ["none", "bytes", "small file"])
-async def test_request_cut_on_a_kept_connection_is_sent_again_on_a_fresh_one(
-    transport: Transport, secure: bool, file: int, content: bytes, kind: str
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+async def test_idempotent_request_cut_on_a_kept_connection_is_sent_again_on_a_fresh_one_and_counted(
+    transport: Transport, secure: bool, file: int, content: bytes, method: str, kind: str
 ) -> None:
     body = {"none": None, "bytes": b"bytes", "small file": FileBody(file, length=5)}[kind]
     with serve(cutting_the_second(), secure=secure) as peer:
-        await ask(transport, peer.url())
-        assert await ask(transport, peer.url(), body) == (200, b"ok")
+        assert await send(transport, "GET", peer.url(), None) == 0
+        assert await send(transport, method, peer.url(), body) == 1
         assert [seen[0] for seen in peer.seen] == [0, 0, 1]
+        assert peer.seen[2][1].startswith(method.encode())
         assert peer.seen[2][2] == {"none": b"", "bytes": b"bytes", "small file": content[:5]}[kind]
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_request_that_may_have_had_an_effect_is_left_to_who_can_ask(
+    transport: Transport, secure: bool, file: int, method: str
+) -> None:
+    with serve(cutting_the_second(), secure=secure) as peer:
+        await send(transport, "GET", peer.url(), None)
+        with pytest.raises(httpx.TransportError):
+            await send(transport, method, peer.url(), FileBody(file, length=5))
+        assert len(peer.seen) == 2
+        assert await send(transport, method, peer.url(), b"x") == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
+async def test_request_that_a_closed_connection_did_not_take_is_sent_on_a_fresh_one_and_counts_once(
+    transport: Transport, secure: bool, file: int, content: bytes, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(link: Link) -> None:
+        if link.number:
+            answering(OK)(link)
+        link.request()
+        link.send(OK)
+        link.reset()
+
+    def is_alive(_: Connection) -> bool:
+        return True
+
+    with serve(script, secure=secure) as peer:
+        await send(transport, "GET", peer.url(), None)
+        [connection] = transport._open
+        await connection._stream.readable()
+        monkeypatch.setattr(Connection, "is_alive", is_alive)  # it was when it was looked at
+        large = FileBody(file, length=len(content))
+        assert await send(transport, method, peer.url(), large if method == "PUT" else b"bytes") == 0
+        assert [seen[0] for seen in peer.seen] == [0, 1]
+        assert peer.seen[1][2] == (content if method == "PUT" else b"bytes")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what was acknowledged")
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
+async def test_request_that_arrived_at_a_closed_connection_is_sent_on_a_fresh_one_and_counts_once(
+    transport: Transport, secure: bool, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(link: Link) -> None:
+        if link.number:
+            answering(OK)(link)
+        link.request()
+        link.send(OK)  # and close, which is on its way while the next request is sent
+
+    def is_alive(_: Connection) -> bool:
+        return True
+
+    with serve(script, secure=secure) as peer:
+        await send(transport, "GET", peer.url(), None)
+        [connection] = transport._open
+        await connection._stream.readable()
+        monkeypatch.setattr(Connection, "is_alive", is_alive)
+        assert await send(transport, method, peer.url(), b"bytes") == 0
+        assert [(seen[0], seen[2]) for seen in peer.seen] == [(0, b""), (1, b"bytes")]
+
+
+async def test_where_nobody_tells_what_was_acknowledged_a_request_counts_as_received(
+    transport: Transport, secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(link: Link) -> None:
+        if link.number:
+            answering(OK)(link)
+        link.request()
+        link.send(OK)
+
+    def unknown(_: socket.socket) -> int:
+        return -1
+
+    def is_alive(_: Connection) -> bool:
+        return True
+
+    monkeypatch.setattr(_socket, "_unacknowledged", unknown)
+    with serve(script, secure=secure) as peer:
+        await send(transport, "GET", peer.url(), None)
+        [connection] = transport._open
+        await connection._stream.readable()
+        monkeypatch.setattr(Connection, "is_alive", is_alive)
+        with pytest.raises(httpx.TransportError):
+            await send(transport, "POST", peer.url(), b"bytes")
+        assert len(peer.seen) == 1
+
+
+class Cutting:
+    """A socket that takes five bytes, and fails."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._left = 5
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def send(self, data: memoryview) -> int:
+        if not self._left:
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        count, self._left = self._sock.send(data[: self._left]), 0
+        return count
+
+
+async def test_request_of_which_a_part_was_sent_counts_as_sent(transport: Transport, secure: bool) -> None:
+    with serve(answering(OK), secure=secure) as peer:
+        for method, again in (("POST", None), ("PUT", 1)):
+            await send(transport, "GET", peer.url(), None)
+            [connection] = transport._open
+            stream: Any = connection._stream
+            stream._socket = Cutting(stream._socket)
+            if again is None:
+                with pytest.raises(httpx.WriteError):
+                    await send(transport, method, peer.url(), b"bytes")
+            else:
+                assert await send(transport, method, peer.url(), b"bytes") == again
+
+
+async def test_request_whose_new_connection_fails_too_was_sent_once(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: Any) -> Any:
+        raise httpx.ConnectError("Connection refused")
+
+    with serve(cutting_the_second()) as peer:
+        await send(transport, "GET", peer.url(), None)
+        monkeypatch.setattr(transport, "_connect_to", refused)
+        request = httpx.Request("GET", peer.url())
+        with pytest.raises(httpx.ConnectError):
+            await transport.handle_async_request(request)
+        assert "resent" not in request.extensions
 
 
 async def test_request_cut_on_a_fresh_connection_is_not_sent_again(transport: Transport, secure: bool) -> None:
@@ -225,6 +464,52 @@ async def test_request_that_may_have_had_an_effect_is_not_sent_again(
             await ask(transport, peer.url(), body)
         assert len(peer.seen) == 2
         assert await ask(transport, peer.url()) == (200, b"ok")
+
+
+async def test_request_that_fails_makes_room_for_the_next(secure: bool, file: int, content: bytes) -> None:
+    def refuse(_: Any) -> Any:
+        raise KeyError("not there")
+
+    def script(link: Link) -> None:
+        if link.number < 2:
+            link.head()
+            link.reset()
+        else:
+            answering(OK)(link)
+
+    with serve(script, secure=secure) as peer:
+        async with Transport(client_context(), max_connections=1) as transport:
+            for body in (b"", FileBody(file, length=len(content))):
+                with pytest.raises(httpx.TransportError):
+                    await ask(transport, peer.url(), body)
+            with pytest.raises(KeyError):
+                await ask(transport, peer.url(), admit=refuse)
+            assert await ask(transport, peer.url()) == (200, b"ok")
+            with pytest.raises(KeyError):  # on the kept connection
+                await ask(transport, peer.url(), admit=refuse)
+            assert await ask(transport, peer.url()) == (200, b"ok")
+
+
+async def test_connection_closed_with_its_transport_is_not_kept(secure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_transport, "READ_AHEAD", 1)
+    with serve(answering(OK), secure=secure) as peer:
+        transport = Transport(client_context())
+        response = await transport.handle_async_request(httpx.Request("GET", peer.url()))
+        await transport.aclose()
+        assert b"".join([piece async for piece in response.aiter_raw()]) == b"ok"  # it had arrived
+        assert not transport._idle
+        assert not transport._open
+
+
+async def test_connection_that_sendfile_finds_broken_is_lost_at_once(
+    transport: Transport, file: int, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sendfile(*_: int) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(_socket, "_SENDFILE", sendfile)
+    with serve(answering(OK)) as peer, pytest.raises(httpx.WriteError, match="Broken pipe"):
+        await ask(transport, peer.url(), FileBody(file, length=len(content)))
 
 
 @pytest.mark.parametrize("sendfile", [True, False], ids=["sendfile", "no sendfile"])

@@ -92,7 +92,7 @@ class Person:
         lines = [line.partition(": ") for line in done.stderr.splitlines()]
         said = [text for kind, _, text in lines if kind == "error"]
         hints = [text for kind, _, text in lines if kind == "hint"]
-        assert len(said) == len(hints) == done.exit_code == (1 if done.stdout == "" else 0), done.stderr
+        assert len(hints) <= len(said) == done.exit_code == (1 if done.stdout == "" else 0), done.stderr
         return Told(errors.OcipushError if said else None, "".join(said), "".join(hints), done.stderr)
 
 
@@ -104,7 +104,7 @@ def person(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 def check(person: Person, told: Told, error: type[errors.OcipushError], words: str, hint: str) -> None:
     assert told.error is (errors.OcipushError if person.way == "command" else error), told.all
     assert words in told.message
-    assert told.hint
+    assert bool(told.hint) is bool(hint)
     if person.way == "command":
         hint = rewrite_hint(hint) or ""
         assert "timeouts=" not in told.hint
@@ -134,10 +134,15 @@ def spellings(password: str) -> set[str]:
 @pytest.mark.parametrize(
     ("password", "permissions", "error", "hint"),
     [
-        (WRONG, {}, errors.AuthenticationError, "check the login"),
-        (None, {}, errors.AuthenticationError, "there is no login"),
-        (RIGHT, READER, errors.AuthorizationError, "not allowed to push there"),
-        (RIGHT, NOBODY, errors.AuthorizationError, "not allowed to push there"),
+        (WRONG, {}, errors.AuthenticationError, "check the login (`ocipush image login {host}`)"),
+        (
+            None,
+            {},
+            errors.AuthenticationError,
+            "no login was found for {host}: save one with `ocipush image login {host}`",
+        ),
+        (RIGHT, READER, errors.AuthorizationError, "to push to team/app, or the repository does not exist"),
+        (RIGHT, NOBODY, errors.AuthorizationError, "to push to team/app, or the repository does not exist"),
     ],
     ids=["wrong password", "no login", "reader", "stranger"],
 )
@@ -148,7 +153,7 @@ def test_refused_login_is_told_without_its_password(
         if password is not None:
             person.log_in(registry.host, password)
         told = person.push(registry.host)
-        check(person, told, error, registry.host, hint)
+        check(person, told, error, registry.host, hint.replace("{host}", registry.host))
         for secret in spellings(password) if password is not None else ():
             assert secret not in told.all
         assert not registry.repository("team/app").blobs
@@ -156,7 +161,7 @@ def test_refused_login_is_told_without_its_password(
 
 def test_anonymous_token_that_may_not_push_asks_for_a_login(person: Person) -> None:
     with running(auth=BearerAuth({"user": "secret"}, anonymous=["pull"])) as registry:
-        check(person, person.push(registry.host), errors.AuthenticationError, "POST", "there is no login")
+        check(person, person.push(registry.host), errors.AuthenticationError, "POST", "no login was found")
 
 
 def test_user_who_may_only_write_can_push(person: Person) -> None:
@@ -195,7 +200,7 @@ def test_unknown_ca_names_the_option_that_helps_and_the_option_helps(
     person: Person, certificates: Certificates, tmp_path: Path
 ) -> None:
     with running(ssl_context=certificates.context()) as registry:
-        check(person, person.push(registry.host), errors.TLSVerificationError, "not trusted", "--ca-file")
+        check(person, person.push(registry.host), errors.TLSVerificationError, "not trusted", "ca_file=")
         assert registry.requests == []
         assert person.push(registry.host, ca_file=certificates.ca_file(tmp_path)).error is None
 
@@ -263,7 +268,7 @@ def test_plain_port_of_another_machine_is_not_spoken_to_in_plain_http_unless_ask
     with running() as registry:
         host = f"{far}:{registry.host.rpartition(':')[2]}"
         told = person.push(host)
-        check(person, told, errors.ConnectFailedError, "does not speak TLS", "--tls-verify=false")
+        check(person, told, errors.ConnectFailedError, "does not speak TLS", "tls_verify=False")
         assert registry.requests == []
         assert person.push(host, tls_verify=False).error is None
 
@@ -330,22 +335,22 @@ ODD = [
     Odd("web page for a blob", html(200), UNEXPECTED, "Sign in Hotel", "address of", "PUT", "/blobs/uploads/*"),
     Odd("web page for a tag", html(200), UNEXPECTED, "Sign in Hotel", "address of", "PUT", "/manifests/1"),
     Odd("page not found", html(404), UNEXPECTED, "404: Sign in Hotel", "address of a registry"),
-    Odd("proxy", html(502), UNEXPECTED, "502", "address of a registry"),
+    Odd("proxy", html(502), UNEXPECTED, "502", "a proxy in front of the registry could not reach it"),
     Odd("redirect", Response(307, {"Location": "https://u:p@x.example/v2/?s=1"}), UNEXPECTED, "307", "https://x.example"),
     Odd("redirect to nowhere", Response(301, {"Location": "http://["}), UNEXPECTED, "301", "redirect"),
-    Odd("401 without a challenge", Response(401), errors.AuthenticationError, "401", "there is no login"),
-    Odd("unknown challenge", Response(401, {"WWW-Authenticate": "Magic"}), errors.AuthenticationError, "401", "no login"),
+    Odd("401 without a challenge", Response(401), errors.AuthenticationError, "401", "no login was found"),
+    Odd("unknown challenge", Response(401, {"WWW-Authenticate": "Magic"}), errors.AuthenticationError, "401", "requires a login by Magic"),
     Odd("rate limit", refusal(429, "TOOMANYREQUESTS", **{"Retry-After": "9" * 400}), errors.RateLimitedError, "429", "wait"),
     Odd("503", Response(503, {"Retry-After": "soon"}), errors.RegistryError, "503", "its log"),
-    Odd("escapes", refusal(400, "\x1b[31mX", "a\x1b]0;b\x07\u202e\ud800"), errors.RegistryError, "400", "its log", "PUT"),
-    Odd("JSON that nests", Response(400, JSON, b"[" * 60_000), errors.RegistryError, "400", "its log", "POST"),
+    Odd("escapes", refusal(400, "\x1b[31mX", "a\x1b]0;b\x07\u202e\ud800"), errors.RegistryError, "400", "", "PUT"),
+    Odd("JSON that nests", Response(400, JSON, b"[" * 60_000), errors.RegistryError, "400", "", "POST"),
     Odd("tags that do not close", Response(400, HTML, b"<" * 65_536), UNEXPECTED, "400", "address of", "POST"),
     Odd("packed", Response(400, {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 2**25)), errors.RegistryError, "400", "", "POST"),
     Odd("wrong packing", Response(400, {"Content-Encoding": "gzip"}, b"no"), errors.RegistryError, "400: no", "", "POST"),
     Odd("no Location", Response(202), UNEXPECTED, "202", "address of", "POST"),
-    Odd("Location of half an address", location("http://[::1/x"), UNSAFE, "not an URL", "its own address", "POST"),
+    Odd("Location of half an address", location("http://[::1/x"), UNSAFE, "not a URL", "its own address", "POST"),
     Odd("Location of a file", location("file:///etc/passwd"), UNSAFE, "not HTTP", "its own address", "POST"),
-    Odd("Location of a port", location("http://h:99999/"), UNSAFE, "not an URL", "its own address", "POST"),
+    Odd("Location of a port", location("http://h:99999/"), UNSAFE, "not a URL", "its own address", "POST"),
     Odd("Location of no name", location(f"https://{'a' * 64}.example/x"), errors.TransportError, "cannot be", "", "POST"),
     Odd("Location without end", location("/" + "x" * 70_000), UNSAFE, "invalid address", "its own address", "POST"),
     Odd("other digest", Response(201, {"Docker-Content-Digest": "sha256:x"}), UNEXPECTED, "'sha256:x'", "changed the manifest", "PUT", "/manifests/1"),
@@ -394,12 +399,12 @@ def test_error_body_of_100_megabytes_is_not_read_to_its_end(person: Person, tmp_
 
 
 REALMS = [
-    ("", "not HTTPS"),
-    ("/token", "not HTTPS"),
-    ("ftp://token.example/", "not HTTPS"),
-    ("http://token.example/", "not HTTPS"),
-    ("https://[", "not an URL"),
-    ("https://", "not HTTPS"),
+    ("", "not an https URL: ''"),
+    ("/token", "not an https URL: '/token'"),
+    ("ftp://token.example/", "not an https URL: 'ftp://token.example/'"),
+    ("http://token.example/", "not an https URL: 'http://token.example/'"),
+    ("https://[", "not an https URL"),
+    ("https://", "not an https URL: 'https://'"),
 ]
 
 
@@ -410,7 +415,7 @@ def test_token_service_that_is_none_gets_no_login(person: Person, realm: str, wo
 
     with running(intercept=intercept) as registry:
         person.log_in(registry.host, "secret")
-        check(person, person.push(registry.host), errors.UnsafeLocationError, words, "--tls-verify=false")
+        check(person, person.push(registry.host), errors.UnsafeLocationError, words, "its own address")
 
 
 @cut_short
@@ -531,24 +536,24 @@ def reset(connection: Any) -> None:
 
 LOST = errors.ConnectionLostError
 SCRIPTS = [
-    ("headers without end", endless(OK, b"X-More: of the same\r\n"), LOST, "HTTP answer", "address of a registry"),
-    ("header line without end", endless(OK, b"x" * 1000), LOST, "HTTP answer", "address of a registry"),
-    ("status line without end", endless(b"", b"H" * 1000), LOST, "HTTP answer", "address of a registry"),
-    ("closed at once", say(b""), LOST, "HTTP answer", "cut the connection"),
-    ("closed in the status line", say(b"HTTP/1."), LOST, "HTTP answer", "cut the connection"),
-    ("closed in the headers", say(OK + b"Content-Le"), LOST, "HTTP answer", "cut the connection"),
-    ("SSH", say(b"SSH-2.0-OpenSSH_9.2\r\n"), LOST, "HTTP answer", "address of a registry"),
-    ("noise", say(bytes(range(256))), LOST, "HTTP answer", "address of a registry"),
-    ("two lengths", say(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n"), LOST, "HTTP answer", "address of"),
-    ("length below zero", say(OK + b"Content-Length: -1\r\n\r\n"), LOST, "HTTP answer", "address of"),
+    ("headers without end", endless(OK, b"X-More: of the same\r\n"), LOST, "HTTP response", "address of a registry"),
+    ("header line without end", endless(OK, b"x" * 1000), LOST, "HTTP response", "address of a registry"),
+    ("status line without end", endless(b"", b"H" * 1000), LOST, "HTTP response", "address of a registry"),
+    ("closed at once", say(b""), LOST, "HTTP response", "cut the connection"),
+    ("closed in the status line", say(b"HTTP/1."), LOST, "HTTP response", "cut the connection"),
+    ("closed in the headers", say(OK + b"Content-Le"), LOST, "HTTP response", "cut the connection"),
+    ("SSH", say(b"SSH-2.0-OpenSSH_9.2\r\n"), LOST, "HTTP response", "address of a registry"),
+    ("noise", say(bytes(range(256))), LOST, "HTTP response", "address of a registry"),
+    ("two lengths", say(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n"), LOST, "HTTP response", "address of"),
+    ("length below zero", say(OK + b"Content-Length: -1\r\n\r\n"), LOST, "HTTP response", "address of"),
     ("reset", reset, LOST, "lost", "try again"),
-    ("Location of bytes", say(b"HTTP/1.1 202 A\r\nLocation: /\xff\r\n\r\n"), errors.RegistryError, "404", "its log"),
+    ("Location of bytes", say(b"HTTP/1.1 202 A\r\nLocation: /\xff\r\n\r\n"), errors.RegistryError, "404", "that the repository exists"),
     (
         "errors without end",
         endless(b"HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nwords\r\n"),
         errors.RegistryError,
         "400: words",
-        "its log",
+        "",
     ),
 ]  # fmt: skip
 
@@ -579,7 +584,7 @@ def test_answer_that_is_no_http_ends_the_push(
 def test_answer_cut_off_in_its_body_ends_the_push(person: Person) -> None:
     cut = say(b"HTTP/1.1 400 No\r\nContent-Length: 100\r\n\r\nwords")
     with scripted.ScriptedServer(on(b"POST", cut)) as server:
-        check(person, person.push(server.host), LOST, "HTTP answer", "cut the connection")
+        check(person, person.push(server.host), LOST, "HTTP response", "cut the connection")
 
 
 def fall_silent(after: bytes = b"") -> Callable[[Any], None]:

@@ -13,7 +13,7 @@ from ocipush._push.plan import choose_target
 @pytest.mark.parametrize("recorded", [None, "latest"])
 def test_reference_is_never_invented(recorded: str | None) -> None:
     root = Descriptor(digest=Digest.of(b""), size=0)
-    with pytest.raises(errors.TargetRequiredError, match="--target"):
+    with pytest.raises(errors.TargetRequiredError, match="target="):
         choose_target(None, recorded, where="x", root=root)
     assert choose_target(None, "host.example/a:1", where="x", root=root).name == "host.example/a:1"
     assert choose_target(" host.example/b:1 ", "latest", where="x", root=root).name == "host.example/b:1"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 LAYERS = [b"%d" % number for number in range(5)]
-UNSPECIFIC = Dialect(missing_detail=False)  # says that blobs are missing, but not which
+UNSPECIFIC = Dialect(missing_named="none")  # says that blobs are missing, but not which
 
 
 def write_image(layout: Path, *, foreign: bool = False) -> set[str]:

@@ -284,7 +284,7 @@ async def test_resume_dir_that_cannot_be_created_is_an_error_before_any_request(
     async with Registry() as registry:
         with pytest.raises(errors.OcipushError, match="cannot keep upload sessions") as caught:
             await push(image, registry, resume_dir=tmp_path / "file")
-        assert "--resume-dir" in str(caught.value.hint)
+        assert "resume_dir=" in str(caught.value.hint)
         assert not registry.requests
 
 

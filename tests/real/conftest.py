@@ -1,4 +1,4 @@
-"""Servers and clients of other projects: Debian's docker-registry, nginx, skopeo, umoci and buildah."""
+"""Servers and clients of other projects: Debian's docker-registry, nginx, tinyproxy, skopeo, umoci and buildah."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TOOLS = ("docker-registry", "skopeo", "umoci", "buildah", "nginx")
+TOOLS = ("docker-registry", "skopeo", "umoci", "buildah", "nginx", "tinyproxy")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -100,7 +100,7 @@ def docker_registry(kind: Kind, home: Path) -> Generator[Server]:
         if kind in {"tls", "token"}:
             ca, ca_file = trustme.CA(), certs / "ca.crt"  # skopeo reads the *.crt of a directory
             ca.cert_pem.write_to_path(ca_file)
-            issued = ca.issue_cert("127.0.0.1")
+            issued = ca.issue_cert("127.0.0.1", "0.0.0.0")  # the second is its name behind a proxy
             issued.private_key_pem.write_to_path(home / "key.pem")
             for pem in issued.cert_chain_pems:
                 pem.write_to_path(home / "cert.pem", append=True)

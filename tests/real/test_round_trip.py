@@ -117,7 +117,7 @@ async def test_unknown_ca_is_refused_and_the_hint_names_the_option(server: Serve
     call = partial(
         ocipush.push, "umoci", store=store, target=f"{server.host}/team/app:v1", authfile="/nonexistent/auth.json"
     )
-    with pytest.raises(ocipush.errors.TLSVerificationError, match="--ca-file"):
+    with pytest.raises(ocipush.errors.TLSVerificationError, match="ca_file="):
         await call()
     result = await call(tls_verify=False)
     assert not result.unchanged

@@ -16,6 +16,7 @@ from ocipush._http.answer import Answer
 from ocipush._http.request import Request
 from ocipush._registry.answers import error_for
 from ocipush._registry.authorizer import Authorizer
+from ocipush._registry.statuses import Kind
 from ocipush._registry.token import MAX_GRANT, parse_grant
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def refuse(challenge: str) -> Answer:
 
 
 def challenged(login: Login | None = PASSWORD, *, realm: str = "https://auth.example/token", **more: str) -> Authorizer:
-    authorizer = Authorizer(login, tls_verify=True)
+    authorizer = Authorizer(login, registry="registry.example", tls_verify=True)
     challenge(authorizer, realm=realm, **more)
     return authorizer
 
@@ -79,7 +80,7 @@ def challenge(authorizer: Authorizer, used: str | None = None, *, scope: str = S
 
 async def test_nothing_is_sent_before_the_origin_asks_for_it() -> None:
     service = TokenService()
-    assert await Authorizer(PASSWORD, tls_verify=True).header(SCOPE, service) is None
+    assert await Authorizer(PASSWORD, registry="registry.example", tls_verify=True).header(SCOPE, service) is None
     assert service.asked == []
 
 
@@ -226,7 +227,7 @@ async def test_challenge_that_changes_gets_no_token_of_the_one_before() -> None:
 
 
 async def test_scope_that_is_not_the_specifications_is_asked_for_as_it_is() -> None:
-    service, authorizer = TokenService(), Authorizer(PASSWORD, tls_verify=True)
+    service, authorizer = TokenService(), Authorizer(PASSWORD, registry="registry.example", tls_verify=True)
     authorizer.learn(refuse('Bearer realm="https://auth.example/t",service="ecr",scope="aws"'), SCOPE, None)
     assert await authorizer.header(SCOPE, service) == "Bearer t1"
     assert await authorizer.header("repository:other:pull,push", service) == "Bearer t1"
@@ -270,10 +271,10 @@ async def test_identity_token_that_is_refused_is_no_anonymous_push(status: int) 
 
 
 async def test_identity_token_is_no_password_for_basic() -> None:
-    authorizer = Authorizer(IDENTITY, tls_verify=True)
+    authorizer = Authorizer(IDENTITY, registry="registry.example", tls_verify=True)
     assert not authorizer.learn(refuse('Basic realm="r"'), SCOPE, None)
     assert await authorizer.header(SCOPE, TokenService()) is None
-    assert "identity token" in (error_for(refuse('Basic realm="r"'), authorizer).hint or "")
+    assert "identity token" in (error_for(refuse('Basic realm="r"'), Kind.LOGIN, authorizer).hint or "")
 
 
 async def test_refresh_token_replaces_what_was_there_until_it_is_refused() -> None:
@@ -398,7 +399,7 @@ async def test_login_is_sent_to_a_token_service_over_tls_or_where_plain_http_is_
         asked.append((request.url, dict(request.headers)))
         return Answer(request, 200, {}, b'{"token": "t"}')
 
-    authorizer = Authorizer(Login("u", "p"), tls_verify=tls_verify)
+    authorizer = Authorizer(Login("u", "p"), registry="registry.example", tls_verify=tls_verify)
     challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
     authorizer.learn(Answer(Request(method="GET", url=""), 401, challenge, b""), "s", None)
     if allowed:
@@ -485,7 +486,8 @@ async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() 
     assert (held, held_next) == ("Bearer token-0123456789-1", "Bearer token-0123456789-2")
     echo = f"{BASIC}; correct horse; correct+horse; {held}; {held_next}; refresh-0123456789"
     body = json.dumps({"errors": [{"code": echo, "message": echo}]}).encode()
-    error = error_for(Answer(Request(method="GET", url="https://registry.example/v2/"), 400, {}, body), authorizer)
+    request = Request(method="GET", url="https://registry.example/v2/")
+    error = error_for(Answer(request, 400, {}, body), Kind.LOGIN, authorizer)
     told = f"{error} {error.detail} {error.codes}"
     assert "Bearer …; Bearer …; …" in error.detail
     for secret in (

@@ -83,8 +83,8 @@ async def test_session_of_another_user_is_not_taken_up(tmp_path: Path, monkeypat
         ('{"location": "/a", "location": "/b"}', "it has a duplicate key: 'location'"),
         (json.dumps({**KEPT, "location": None}), "location: Input should be a valid string"),
         (json.dumps({**KEPT, "location": ["https://h/?_state=secret"]}), "location: Input should be a valid string"),
-        (json.dumps({**KEPT, "location": "file:///etc/passwd?_state=secret"}), "no http or https URL"),
-        (json.dumps({**KEPT, "location": "/v2/?_state=secret"}), "no http or https URL"),
+        (json.dumps({**KEPT, "location": "file:///etc/passwd?_state=secret"}), "not an http or https URL"),
+        (json.dumps({**KEPT, "location": "/v2/?_state=secret"}), "not an http or https URL"),
         (json.dumps({**KEPT, "location": "https://h:99999/?_state=secret"}), "Port out of range 0-65535"),
         (
             json.dumps({**KEPT, "least": "x"}),

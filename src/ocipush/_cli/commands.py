@@ -212,11 +212,12 @@ def login(
     entry = ocipush.Login(username, secret)
     if check:
 
-        async def ask() -> None:
+        async def ask() -> bool:
             async with ocipush.Pusher(tls_verify=tls_verify, **_given(ca_file="ca_file")) as pusher:
-                await pusher.check_login(registry, login=entry)
+                return await pusher.check_login(registry, login=entry)
 
-        _signals.run(ask)
+        if not _signals.run(ask):
+            say(f"warning: {registry} did not ask for the login, so it was not checked: reading needs none there")
     ocipush.save_login(registry, entry, **_given(authfile="authfile"))
     if not _set("quiet"):
         say(f"login saved for {registry}")

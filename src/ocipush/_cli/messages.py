@@ -131,8 +131,8 @@ def _describe(exc: Exception, given: Mapping[str, Any]) -> dict[str, str | None]
         from .hints import rewrite_hint
 
         message, hint = exc.message, rewrite_hint(exc.hint, store=given.get("images_store_dir"))
-        if isinstance(exc, AuthenticationError) and given.get("command") == "login":
-            hint = "check the username and the password"
+        if isinstance(exc, AuthenticationError) and given.get("command") == "login" and "image login" in (hint or ""):
+            hint = "check the username and the password"  # not the command that was just run
     elif isinstance(exc, OSError):
         message, hint = str(exc), None
     else:

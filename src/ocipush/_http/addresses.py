@@ -1,11 +1,12 @@
-"""How private an address is, and which addresses the answers of a registry may point to."""
+"""How private an address is, and which addresses a registry may send its client to."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ..errors import UnsafeLocationError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Privacy(IntEnum):
-    """Who can reach an address: the higher, the fewer."""
+    """How few hosts can reach an address: the higher, the fewer."""
 
     PUBLIC = 0
     PRIVATE = 1
@@ -29,28 +30,30 @@ class Privacy(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-# A table, and not ipaddress.is_private, whose mind changes with the patch level of Python. The first that fits decides.
+# A table instead of ipaddress.is_private, which changes with the patch level of Python. The first match decides.
 _NETWORKS: Final[tuple[tuple[Network, Privacy], ...]] = tuple(
     (ipaddress.ip_network(text), privacy)
     for privacy, *texts in (
-        # Clouds' metadata services that are not in 169.254/16 belong to the machine just the same.
+        # The metadata services of some clouds are not in 169.254/16.
         (Privacy.LINK_LOCAL, "169.254.0.0/16", "fe80::/10"),
         (Privacy.LINK_LOCAL, "fd00:ec2::254/128", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32"),
-        (Privacy.LOOPBACK, "127.0.0.0/8", "0.0.0.0/8", "::1/128", "::/128"),  # "any" connects to oneself
+        (Privacy.LOOPBACK, "127.0.0.0/8", "0.0.0.0/8", "::1/128", "::/128"),  # "any" connects to this machine
         (Privacy.PRIVATE, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fec0::/10"),
         (Privacy.PRIVATE, "192.0.0.0/24", "198.18.0.0/15", "224.0.0.0/3", "64:ff9b:1::/48", "100::/64", "ff00::/8"),
     )
     for text in texts
 )
+_PLAIN_HINT: Final = "tls_verify=False allows plain HTTP, for trusted networks only"
 _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
 
 
+@lru_cache(maxsize=1024)
 def privacy_of(address: str) -> Privacy:
-    """How private an IP address is, and so an IPv4 address inside an IPv6 one (mapped, compatible, 6to4, NAT64, Teredo).
+    """How private an IP address is. IPv4 addresses embedded in it (mapped, compatible, 6to4, NAT64, Teredo) count too.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is not an address.
     """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     return max(_listed(parsed), *(_listed(one) for one in _embedded(parsed)))
@@ -64,7 +67,7 @@ def _listed(address: Address) -> Privacy:
 
 
 def _embedded(address: Address) -> tuple[Address, ...]:
-    """The address itself, and the IPv4 addresses that a router may make of it."""
+    """The address itself, and the IPv4 addresses that a router may translate it to."""
     if isinstance(address, ipaddress.IPv4Address):
         return (address,)
     inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
@@ -74,7 +77,7 @@ def _embedded(address: Address) -> tuple[Address, ...]:
 
 
 def literal(host: str) -> str | None:
-    """The address that ``host`` spells, in any of the forms that resolvers take (``0x7f.1``); None for a name."""
+    """The address that ``host`` is, in any notation that resolvers accept (``0x7f.1``); None for a name."""
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return "127.0.0.1"
@@ -91,17 +94,18 @@ def literal(host: str) -> str | None:
 
 
 class AddressPolicy:
-    """Where the answers of one registry may send its client (wire.md, "Private targets").
+    """Where one registry may send its client (docs/requests.md, "Addresses").
 
-    An upload's Location and a token service may be on another host, but not at a more private address than the
-    registry's own: it could not reach that itself, and would have this machine reach it. Link-local addresses, where
-    clouds hand out their secrets, are refused always. While the registry's address is not known, as behind a proxy, it
-    counts as public.
+    An upload's Location and a token service can be on another host, but not at a more private address than the
+    registry's own: the registry could not reach that itself, and would use this machine to reach it. Link-local
+    addresses, where clouds serve secrets, are always refused. A registry whose address is not known counts as public,
+    for example behind a proxy.
 
     Args:
-        base: the registry's own ``scheme://host[:port]``, which is never judged.
-        allow_hosts: ``host`` or ``host:port`` that may be pointed to, whatever their addresses; over TLS like any other.
-        plain_http: whether another host may be spoken to in plain HTTP; else only this machine (rules.md, 3).
+        base: the registry's own ``scheme://host[:port]``.
+        allow_hosts: ``host`` or ``host:port`` that the registry may name whatever their addresses are; over TLS like
+            any other.
+        plain_http: whether plain HTTP is allowed to any host; else to this machine only (docs/requests.md, "Plain HTTP").
     """
 
     def __init__(self, base: str, *, allow_hosts: Collection[str] = (), plain_http: bool = False) -> None:
@@ -118,27 +122,44 @@ class AddressPolicy:
         return url.startswith(self._base)
 
     def note(self, address: str) -> None:
-        """Learn an address that the registry itself was reached at."""
+        """Remember an address that the registry itself was reached at."""
         if address not in self._own:
             self._note(address)
 
     def _note(self, address: str) -> None:
-        # Of several, the most public one: who names a private address beside a public one gains nothing.
+        # The most public one counts: naming a private address beside a public one gains nothing.
         privacy = privacy_of(address)
         self._limit = min(self._limit, privacy) if self._own else privacy
         self._own.add(address)
 
-    def check(self, url: str) -> None:
-        """Judge what the URL alone tells: an address in it, the only thing that can be judged behind a proxy.
+    def conditions(self, url: str) -> dict[str, Any]:
+        """The extensions that a request for ``url`` needs, so that the transport connects only to allowed addresses.
+
+        The registry's own address can be any, but where plain HTTP is for this machine only, each connection must be
+        direct and to a loopback address: the name can resolve to another address than it did before.
 
         Raises:
-            UnsafeLocationError: the registry may not point there.
+            UnsafeLocationError: the URL alone tells that it is not allowed.
+        """
+        own, confined = self.is_own(url), self._leaves_tls(url)
+        if own and not confined:
+            return {}
+        if not own:
+            self.check(url)
+        admit = partial(self.admit, url)
+        return {"admit": admit, "direct": True} if confined else {"admit": admit}
+
+    def check(self, url: str) -> None:
+        """Judge the URL alone: an address in it is all that can be judged behind a proxy.
+
+        Raises:
+            UnsafeLocationError: the registry may not name it.
         """
         address = literal(urlsplit(url).hostname or "")
         if address is not None:
             self.admit(url, [address])
         elif self._leaves_tls(url):
-            raise self._refusal(url, "in plain HTTP", plain=True)
+            raise self._refusal(url, "in plain HTTP", hint=_PLAIN_HINT)
 
     def admit(self, url: str, addresses: Sequence[str]) -> list[str]:
         """Those of ``addresses`` that a request for ``url`` may connect to.
@@ -146,18 +167,22 @@ class AddressPolicy:
         Raises:
             UnsafeLocationError: none of them.
         """
-        plain, allowed = self._leaves_tls(url), self._is_allowed(url)
-        admitted: list[str] = []
-        for address in addresses:
-            privacy = privacy_of(address)
-            if plain and privacy is not Privacy.LOOPBACK:
-                continue
-            if allowed or address in self._own or (privacy <= self._limit and privacy is not Privacy.LINK_LOCAL):
-                admitted.append(address)
-        if not admitted:
-            told = ", ".join(f"{one}, {privacy_of(one)}" for one in addresses)
-            raise self._refusal(url, f"at {told}", plain=plain)
-        return admitted
+        loopback_only, own = self._leaves_tls(url), self.is_own(url)
+        trusted = own or self._is_allowed(url)
+        fitting = [address for address in addresses if trusted or self._is_public_enough(address)]
+        admitted = [one for one in fitting if not loopback_only or privacy_of(one) is Privacy.LOOPBACK]
+        if admitted:
+            return admitted
+        found = ", ".join(f"{one} ({privacy_of(one)})" for one in addresses)
+        if fitting:
+            raise self._refusal(url, f"at {found} in plain HTTP", hint=_PLAIN_HINT)
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        allow = f"if this is intended, allow {host} with allow_hosts="
+        raise self._refusal(url, f"at {found}", hint=None if loopback_only else allow)
+
+    def _is_public_enough(self, address: str) -> bool:
+        privacy = privacy_of(address)
+        return address in self._own or (privacy <= self._limit and privacy is not Privacy.LINK_LOCAL)
 
     def _leaves_tls(self, url: str) -> bool:
         return url.startswith("http:") and not self._plain_http
@@ -169,13 +194,10 @@ class AddressPolicy:
         shown = f"[{host}]" if ":" in host else host
         return not self._allowed.isdisjoint((host, shown, f"{shown}:{port}"))
 
-    def _refusal(self, url: str, what: str, *, plain: bool) -> UnsafeLocationError:
+    def _refusal(self, url: str, what: str, *, hint: str | None) -> UnsafeLocationError:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
+        subject = f"the registry {host} is" if self.is_own(url) else f"the registry points to {host}"
         return UnsafeLocationError(
-            f"the registry points to {host} {what}, where it has no business",
-            hint="--tls-verify=false (tls_verify=False) allows plain HTTP, where the network is trusted"
-            if plain
-            else f"if that is right, --allow-host {host} (allow_hosts=) lets it",
-            url=f"{parts.scheme}://{host}{parts.path[:500]}",
+            f"{subject} {what}, which is not allowed", hint=hint, url=f"{parts.scheme}://{host}{parts.path[:500]}"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import aclosing
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,11 +22,11 @@ _NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)  # Linux: read what is in memor
 
 
 class FileBody(httpx.AsyncByteStream):
-    """``length`` bytes of an open file from ``offset`` on, read anew by each iteration, never whole in memory.
+    """``length`` bytes of an open file from ``offset`` on. Each iteration reads them again, never all at once.
 
     Args:
         descriptor: the file's descriptor, which the caller keeps open; its file position is not used.
-        on_sent: called with the number of bytes that were handed to the network since the last call.
+        on_sent: called with the number of bytes that were given to the network since the last call.
     """
 
     def __init__(
@@ -37,31 +36,31 @@ class FileBody(httpx.AsyncByteStream):
         self.offset = offset
         self.length = length
         self.on_sent = on_sent
-        self._flags: int | None = _NOWAIT  # of a read that does not wait; None: there is none
+        self._flags: int | None = _NOWAIT  # of a read that does not wait; None if there is none
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with aclosing(self.pieces(0)) as pieces:
-            async for piece in pieces:
-                yield bytes(piece)
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Copies(self)
 
     async def pieces(self, start: int) -> AsyncGenerator[memoryview]:
-        """The bytes from ``start`` on, in slices; each counts as sent, and is overwritten, when the next is asked for."""
+        """The bytes from ``start`` on, in slices. Asking for the next one counts the last as sent, and overwrites it."""
         space = memoryview(bytearray(min(SLICE, self.length - start)))
         while start < self.length:
-            space = space[: self.length - start]
-            count = self._read_now(space, start)
-            if count:
-                await anyio.lowlevel.checkpoint()  # the others have their turn too
-            else:
-                count = await anyio.to_thread.run_sync(self._read_into, space, start)
+            count = await self.read_into(space[: self.length - start], start)
             yield space[:count]
             start += count
             self.sent(count)
 
-    def _read_now(self, space: memoryview, start: int) -> int:
-        """Read what is in memory of the next slice; 0 where only a worker thread may wait for it, or find its end.
+    async def read_into(self, space: memoryview, start: int) -> int:
+        """Read the bytes from ``start`` on into ``space``; how many there are."""
+        if count := self._read_now(space, start):
+            await anyio.lowlevel.checkpoint()  # other tasks can run
+            return count
+        return await anyio.to_thread.run_sync(self._read_all, space, start)
 
-        To ask one takes as long as to encrypt half a slice, and most of what is pushed was written or verified just now.
+    def _read_now(self, space: memoryview, start: int) -> int:
+        """Read the part of the next slice that is in memory; 0 if a worker thread has to wait for it, or find its end.
+
+        A worker thread costs as much as encrypting half a slice, and most files that are pushed were just written.
         """
         if self._flags is None or not hasattr(os, "preadv"):
             return 0
@@ -74,7 +73,7 @@ class FileBody(httpx.AsyncByteStream):
             return self._read_now(space, start)
         return count
 
-    def _read_into(self, space: memoryview, start: int) -> int:
+    def _read_all(self, space: memoryview, start: int) -> int:
         count = _read_at(self.descriptor, space, self.offset + start)
         if count < len(space):
             raise self.too_short(start + count)
@@ -97,9 +96,34 @@ class FileBody(httpx.AsyncByteStream):
         return EOFError(f"the file ends {self.length - end} bytes early")
 
     def sent(self, count: int) -> None:
-        """Report ``count`` more bytes as handed to the network."""
+        """Report that ``count`` more bytes were given to the network."""
         if self.on_sent is not None:
             self.on_sent(count)
+
+
+class _Copies:
+    """Iterates over a body for a transport that is not ours.
+
+    It is not a generator: httpcore leaves it where a write fails, and does not close it.
+    """
+
+    def __init__(self, body: FileBody) -> None:
+        self._body = body
+        self._start = self._count = 0
+
+    def __aiter__(self) -> _Copies:
+        return self
+
+    async def __anext__(self) -> bytes:
+        body = self._body
+        if self._count:
+            body.sent(self._count)
+            self._start, self._count = self._start + self._count, 0
+        if self._start == body.length:
+            raise StopAsyncIteration
+        space = memoryview(bytearray(min(SLICE, body.length - self._start)))
+        self._count = await body.read_into(space, self._start)
+        return bytes(space[: self._count])
 
 
 def _read_at(descriptor: int, space: memoryview, offset: int) -> int:
@@ -123,7 +147,7 @@ def _pread(descriptor: int, size: int, offset: int) -> bytes:
 
 @lru_cache(maxsize=16)
 def _is_in_memory(device: int) -> bool:
-    """Whether a filesystem is a tmpfs: it does not know RWF_NOWAIT, and has no disk to wait for."""
+    """Whether a file system is a tmpfs, which does not support RWF_NOWAIT and has no disk to wait for."""
     if sys.platform == "win32":
         return False
     number = f" {os.major(device)}:{os.minor(device)} "

@@ -6,9 +6,10 @@ import copy
 import logging
 import re
 import ssl
+import sys
 from contextlib import aclosing
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import anyio
 import httpx
@@ -16,11 +17,12 @@ import httpx
 from ..errors import UnsafeLocationError
 from .answer import Answer
 from .body import FileBody
+from .environment import default_transport
 from .failures import failure_of, stalled
-from .proxy import default_transport
+from .urls import ExactURL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from .addresses import AddressPolicy
     from .request import Request
@@ -56,8 +58,11 @@ class Client:
         """Close every connection."""
         await self._transport.aclose()
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: Request, *, count: Callable[[int], None] | None = None) -> Answer:
         """Send one request once and read its answer, at most 4 MiB of it (64 KiB of an error).
+
+        ``count`` is called with how many times the request was sent: a second time if the first connection was closed by
+        the server before a byte of the request left.
 
         Raises:
             TransportError: no usable answer came.
@@ -67,9 +72,9 @@ class Client:
         prepared = self._prepare(request)
         policy = self._policy
         own = policy is not None and policy.is_own(url)
-        if policy is not None and not own:
-            policy.check(url)
-            prepared.extensions["admit"] = partial(policy.admit, url)
+        if policy is not None:
+            prepared.extensions.update(policy.conditions(url))
+        before, named = sys.exception(), policy is not None and not own
         answer = timeouts.answer if request.commits is None else timeouts.for_commit(request.commits)
         started = anyio.current_time()
         with anyio.CancelScope() as scope:
@@ -78,7 +83,10 @@ class Client:
                 response = await self._transport.handle_async_request(prepared)
                 content = await _read(response)
             except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # httpx does not map the last two
-                raise failure_of(exc, request) from exc
+                raise failure_of(exc, request, before=before, named=named) from exc
+            finally:
+                if count is not None:
+                    count(1 + prepared.extensions.get("resent", 0))
             if policy is not None and own and (address := response.extensions.get("address")):
                 policy.note(address)
             if _LOG.isEnabledFor(logging.DEBUG):
@@ -109,14 +117,19 @@ class Client:
         if method in {"POST", "PUT", "PATCH"}:  # never chunked transfer encoding, which some registries refuse
             fields["Content-Length"] = str(body.length if isinstance(body, FileBody) else len(body))
         timeouts = {"connect": self.timeouts.connect, "read": None, "write": None, "pool": None}
-        extensions: dict[str, Any] = {"timeout": timeouts, **({"target": split[2].encode("ascii")} if split else {})}
-        return httpx.Request(
+        target = split[2].encode("ascii") if split else parsed.raw_path
+        prepared = httpx.Request(
             method,
             parsed,
             headers=fields,
             stream=body if isinstance(body, FileBody) else httpx.ByteStream(body),
-            extensions=extensions,
+            extensions={"timeout": timeouts},
         )
+        if self._whole_urls:  # not as an extension, which httpcore would also send to a proxy in CONNECT
+            prepared.url = ExactURL(parsed, target)
+        else:
+            prepared.extensions["target"] = target
+        return prepared
 
     def _watch(self, scope: anyio.CancelScope, body: bytes | FileBody, answer: float | None) -> None:
         """Move the deadline of ``scope`` as bytes are sent; after the last one, it is ``answer`` seconds."""

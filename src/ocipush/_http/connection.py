@@ -1,9 +1,9 @@
-"""One HTTP/1.1 connection: h11 over a stream. The answer is read as soon as it comes, also while the body is being sent."""
+"""One HTTP/1.1 connection: h11 over a stream. The answer is read as soon as it arrives, even while the body is being sent."""
 
 from __future__ import annotations
 
-import contextlib
 import re
+import ssl
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, cast
 
@@ -16,18 +16,18 @@ from .body import FileBody
 if TYPE_CHECKING:
     from .stream import Stream
 
-SMALL: Final = 128 * 1024  # a file up to this size goes in one write with the request's head
+SMALL: Final = 128 * 1024  # a file up to this size is sent in one write with the request's head
 MAX_HEAD: Final = 64 * 1024  # bytes of an answer's head
-MAX_INTERIM: Final = 100  # answers of 1xx before the final one
+MAX_INTERIM: Final = 100  # 1xx answers before the final one
 
 
 def without_header(words: str) -> str:
-    """What h11 says, and of a header only that it is wrong: it could be the Location of an upload, which can be signed."""
+    """h11's words without the header they quote, which could be the signed Location of an upload."""
     return re.sub(r"(header (?:line|name|value)):? .*", r"\1", words, flags=re.DOTALL)
 
 
 class _Unread:
-    """Stands for a file's bytes in h11, which only counts them."""
+    """Takes the place of a file's bytes in h11, which only counts them."""
 
     def __init__(self, length: int) -> None:
         self._length = length
@@ -37,13 +37,14 @@ class _Unread:
 
 
 class Connection:
-    """One exchange after another. After any exception, or an answer not read to its end, it must be closed.
+    """One exchange after another. It must be closed after any exception, or if an answer is not read to its end.
 
     Attributes:
-        idle_since: when it was last put away, by whoever keeps it.
-        may_resend: after a failed exchange: no byte of an answer came, and of a file too large for the first write
-            none went out, so that the request may be sent again on another connection.
-        latency: seconds from a request that was sent at once to its answer; None when it was not.
+        idle_since: when it was last put away; set by the transport.
+        has_sent: after a failed exchange, whether the other side can have got any byte of the request.
+        may_repeat: after a failed exchange, whether no byte of an answer arrived, and no part of a file that is too
+            large for the first write was sent.
+        latency: seconds from the request to its answer, if the first write took the whole request, else None.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -52,7 +53,8 @@ class Connection:
         self._head: h11.Response | None = None
         self._interim = 0
         self._broken: httpx.TransportError | None = None
-        self.may_resend = True
+        self.has_sent = False
+        self.may_repeat = True
         self.latency: float | None = None
         self.idle_since = 0.0
 
@@ -65,15 +67,19 @@ class Connection:
         """Send a request and read the head of its answer.
 
         Raises:
-            httpx.TransportError: the connection failed, or the other side speaks no HTTP.
+            httpx.TransportError: the connection failed, or the other side does not use HTTP.
             OSError, EOFError: the file could not be read.
         """
-        self._head, self._interim, self._broken, self.may_resend, self.latency = None, 0, None, True, None
+        self._head, self._interim, self._broken, self.latency = None, 0, None, None
+        self.has_sent, self.may_repeat = False, True
+        self._stream.begin()
         first, rest = self._start(request, body)
         try:
             self._stream.put(first)
         except httpx.WriteError as exc:
+            self.has_sent = not self._stream.untouched
             return self._answer_despite(exc)
+        self.has_sent = True
         sent = None if rest is not None or self._stream.unsent else anyio.current_time()
         if sent is None:
             await self._send_watched(rest)
@@ -86,7 +92,7 @@ class Connection:
         return answer
 
     def _start(self, request: h11.Request, body: bytes | FileBody) -> tuple[bytes, FileBody | None]:
-        """What the first write takes, and the file that is left to send."""
+        """The bytes of the first write, and the file that is sent after it."""
         try:
             head = self._http.send(request) or b""
             if isinstance(body, FileBody):
@@ -99,7 +105,7 @@ class Connection:
             raise httpx.LocalProtocolError(str(exc)) from exc
 
     async def _send_watched(self, file: FileBody | None) -> None:
-        """Send what is left of the request while looking out for the answer, which ends the sending when it comes."""
+        """Send the rest of the request while watching for the answer, which ends the sending."""
         error: BaseException | None = None
         try:
             async with anyio.create_task_group() as tasks:
@@ -114,7 +120,7 @@ class Connection:
         except BaseExceptionGroup as group:
             error = _sole(group)
         if error is not None:
-            raise error  # outside the handler, so that it keeps its own cause
+            raise error  # outside the handler, so that it keeps its own context
         if self._broken is not None:
             self._answer_despite(self._broken)
 
@@ -123,14 +129,17 @@ class Connection:
             while self._take_head() is None:
                 await self._stream.readable()
         except httpx.TransportError as exc:
-            self._broken = self._broken or exc  # what was noticed first is the cause
+            self._broken = self._broken or exc  # the first failure is the cause
         sending.cancel()
 
     def _answer_despite(self, failure: httpx.TransportError) -> h11.Response:
-        """The answer that came before the connection broke; where none did, raise ``failure``."""
-        with contextlib.suppress(httpx.TransportError):
+        """The answer that arrived before the connection broke; raise ``failure`` if there is none."""
+        try:
             if (answer := self._take_head()) is not None:
                 return answer
+        except httpx.TransportError as exc:
+            if isinstance(exc.__cause__, ssl.SSLError):  # a TLS alert, which says why the other side closed
+                failure = exc
         raise failure
 
     async def _send_file(self, body: FileBody) -> None:
@@ -146,7 +155,7 @@ class Connection:
         await self._stream.drain()
 
     async def _send_uncopied(self, body: FileBody) -> int:
-        """Have the system send the file: how many bytes went before it could not, or all."""
+        """Have the system send the file; how many bytes it sent before it could not, or all of them."""
         position = 0
         while position < body.length:
             try:
@@ -158,33 +167,33 @@ class Connection:
                 break
             if count == 0:
                 raise body.too_short(position)
-            self.may_resend = False
+            self.may_repeat = False
             position += count
             body.sent(count)
-            if position < body.length:  # after the last byte, the answer may be faster than any wait
+            if position < body.length:  # after the last byte, the answer may arrive before any wait ends
                 await self._stream.writable()
         return position
 
     async def _send_copied(self, body: FileBody, position: int) -> None:
         async with aclosing(body.pieces(position)) as pieces:
             async for piece in pieces:
-                self.may_resend = False
+                self.may_repeat = False
                 self._stream.put(piece)
                 await self._stream.drain()
 
     def _take_head(self) -> h11.Response | None:
-        """Take in what has come; the head of the final answer, once it is complete."""
+        """Read what has arrived; the head of the final answer, once it is complete."""
         while self._head is None and (event := self._event()) is not None:
             if isinstance(event, h11.Response):
                 self._head = event
             else:
                 self._interim += 1
             if self._interim > MAX_INTERIM:
-                raise httpx.RemoteProtocolError("the server sends interim answers without end")
+                raise httpx.RemoteProtocolError("the server sends interim responses without end")
         return self._head
 
     def read_now(self) -> bytes | None:
-        """What has come of the answer's body; empty at its end; None when nothing has come."""
+        """The part of the answer's body that has arrived; empty at its end; None when nothing has arrived."""
         event = self._event()
         if isinstance(event, h11.Data):
             return bytes(event.data)
@@ -197,7 +206,7 @@ class Connection:
         return piece
 
     def _event(self) -> h11.Event | None:
-        """The next event that has come; None when more has to come first."""
+        """The next event; None when more data has to arrive first."""
         while True:
             try:
                 event = self._http.next_event()
@@ -209,13 +218,15 @@ class Connection:
             if data is None:
                 return None
             if data:
-                self.may_resend = False
+                self.may_repeat = False
             elif self._head is None:
+                if self.may_repeat and self._stream.unreceived:  # it was closed before the request arrived
+                    self.has_sent = False
                 raise httpx.RemoteProtocolError("the server closed the connection without an answer")
             self._http.receive_data(data)
 
     def start_over(self) -> bool:
-        """Make ready for the next exchange; False when there cannot be one."""
+        """Prepare the next exchange; False when there cannot be one."""
         http = self._http
         if http.our_state is not h11.DONE or http.their_state is not h11.DONE or any(http.trailing_data):
             return False
@@ -223,19 +234,19 @@ class Connection:
         return True
 
     def is_alive(self) -> bool:
-        """Whether an idle connection is still open, and nothing came that nobody asked for."""
+        """Whether an idle connection is still open, and nothing unexpected has arrived on it."""
         try:
             return self._stream.receive_now() is None
         except httpx.ReadError:
             return False
 
     def close(self) -> None:
-        """Close the socket; whoever waits for it is woken."""
+        """Close the socket, and wake the tasks that wait for it."""
         self._stream.close()
 
 
 def _sole(group: BaseExceptionGroup) -> BaseException:
-    """The error of the one task that can fail, without the cancellations around it."""
+    """The error of the one task that can fail, without the cancellations beside it."""
     own = group.subgroup(lambda exc: not isinstance(exc, anyio.get_cancelled_exc_class()))
     error: BaseException = own or group
     while isinstance(error, BaseExceptionGroup):

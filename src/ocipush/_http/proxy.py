@@ -1,36 +1,181 @@
-"""Which requests go through a proxy, by the usual environment variables, and the transport that sends them there."""
+"""Which requests go through which proxy, as the usual environment variables say, and how a proxy fails."""
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
+import socket
+import ssl
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from .tls import Context
-from .transport import Transport
-
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Mapping
 
 
-_PORT: Final = re.compile(r"(?:\[(.+)\]|([^:]*))(?::(\d+))?")
+LOGIN_REQUIRED: Final = 407
+_LOGIN_REFUSED: Final = frozenset({401, LOGIN_REQUIRED})  # tinyproxy answers 401 to a wrong login
+_SCHEMES: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}  # and their default ports
+_CANNOT_REACH: Final = frozenset(
+    {500, 502, 503}
+)  # how proxies say that they cannot connect (tinyproxy: 500, squid: 503)
+_ENTRY: Final = re.compile(r"(?:\[(.+)\]|([^:]*))(?::(\d+))?")  # of NO_PROXY: a host or [address], and a port
+_NAMES: Final = "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY"
+
+
+class ProxyFailedError(httpx.ProxyError):
+    """A proxy could not be used, or did not do what it was asked for.
+
+    Attributes:
+        hint: what to do about it.
+        temporary: whether trying again can help.
+        unreachable: the proxy answered that it could not connect to the host.
+        denied: the proxy answered that it does not connect to the host.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = f"check {_NAMES}",
+        temporary: bool = False,
+        unreachable: bool = False,
+        denied: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.temporary = temporary
+        self.unreachable = unreachable
+        self.denied = denied
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy. ``str()`` gives its host and port, and never its login.
+
+    Attributes:
+        url: where it was configured; it may contain a login.
+        authorization: the value of Proxy-Authorization, if there is a login.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    url: str = field(repr=False)
+    authorization: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Proxy:
+        """Read a proxy's URL; without a scheme, it is an HTTP proxy.
+
+        Raises:
+            ProxyFailedError: it is not valid. The message does not quote it, because it may contain a password.
+        """
+        try:
+            parsed = httpx.URL(url if "://" in url else f"http://{url}")
+            host = parsed.raw_host.decode("ascii")
+        except (httpx.InvalidURL, ValueError):
+            parsed, host = httpx.URL(), ""
+        if not host or "@" in parsed.path or "@" in parsed.fragment or b"@" in parsed.query:
+            raise ProxyFailedError(
+                "the proxy's URL is not valid; characters like / # ? @ in its password must be percent-encoded"
+            )
+        if parsed.scheme not in _SCHEMES:
+            raise ProxyFailedError(f"a proxy's URL must begin with {', '.join(f'{one}://' for one in _SCHEMES)}")
+        port = parsed.port if parsed.port is not None else _SCHEMES[parsed.scheme]
+        if not 0 < port <= 65535:
+            raise ProxyFailedError("the port in the proxy's URL is not valid")
+        login = f"{parsed.username}:{parsed.password}".encode()
+        authorization = f"Basic {base64.b64encode(login).decode()}" if login != b":" else None
+        return cls(parsed.scheme, host, port, str(parsed), authorization)
+
+    @property
+    def is_socks(self) -> bool:
+        """Whether it is a SOCKS proxy."""
+        return self.scheme.startswith("socks")
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The header fields that only the proxy may see."""
+        return [(b"Proxy-Authorization", self.authorization.encode("ascii"))] if self.authorization else []
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def unreachable(self, exc: httpx.TransportError) -> ProxyFailedError:
+        """The error for a proxy to which no connection could be made."""
+        cause = exc.__cause__
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return ProxyFailedError(
+                f"the certificate of the proxy {self} is not trusted: {cause.verify_message}",
+                hint="name the CA of the proxy with ca_file=",
+            )
+        if isinstance(cause, ssl.SSLError):
+            return ProxyFailedError(
+                f"the TLS handshake with the proxy {self} failed: {cause.reason or cause}",
+                hint="the URL of a proxy that does not use TLS itself begins with http://, also in HTTPS_PROXY",
+            )
+        if isinstance(cause, socket.gaierror | UnicodeError):
+            return ProxyFailedError(
+                f"the name of the proxy {self} cannot be resolved: {cause}",
+                temporary=getattr(cause, "errno", None) == socket.EAI_AGAIN,
+            )
+        refused = isinstance(cause, ConnectionRefusedError)
+        return ProxyFailedError(
+            f"cannot connect to the proxy {self}: {'connection refused' if refused else exc}",
+            hint=f"is the proxy running? It is configured by {_NAMES}",
+            temporary=True,
+        )
+
+    def refused(self, status: int, host: str) -> ProxyFailedError:
+        """The error for a proxy that answered ``status`` itself instead of connecting to ``host``.
+
+        Its own words are not shown: they could repeat the login.
+        """
+        try:
+            answer = f"{status} {HTTPStatus(status).phrase}"
+        except ValueError:
+            answer = str(status)
+        if status in _LOGIN_REFUSED:
+            if self.authorization:
+                return ProxyFailedError(
+                    f"the proxy {self} did not accept the login: {answer}",
+                    hint="check the login in the proxy's URL; only Basic authentication is supported",
+                )
+            return ProxyFailedError(
+                f"the proxy {self} requires a login: {answer}",
+                hint=f"put it into the proxy's URL, percent-encoded: {self.scheme}://USER:PASSWORD@{self}",
+            )
+        if status >= 500 and status not in {501, 505}:
+            return ProxyFailedError(
+                f"the proxy {self} cannot connect to {host}: {answer}",
+                hint="are the registry's name and port right? Hosts in NO_PROXY are reached without the proxy",
+                temporary=True,
+                unreachable=status in _CANNOT_REACH,
+            )
+        return ProxyFailedError(
+            f"the proxy {self} refused to connect to {host}: {answer}",
+            hint="the proxy must allow this host and port; hosts in NO_PROXY are reached without it",
+            temporary=status in {408, 425, 429},
+            denied=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyRules:
-    """The proxy of each scheme, and the hosts that are reached without one.
+    """The proxy for each scheme, and the hosts that are reached without one.
 
     Attributes:
         proxies: URLs by scheme, ``all`` for any.
-        direct: names, addresses and networks of NO_PROXY; ``*`` stands for every host.
+        direct: names, addresses and networks of NO_PROXY, in lower case; ``*`` stands for every host.
     """
 
-    proxies: Mapping[str, str]
+    proxies: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     direct: tuple[str, ...] = ()
 
     @classmethod
@@ -40,8 +185,17 @@ class ProxyRules:
         proxies = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
         return cls(proxies, tuple(re.split(r"[,\s]+", found.get("no", "").strip().lower())))
 
-    def proxy_for(self, url: httpx.URL) -> str | None:
-        """The proxy for ``url``; None: go there directly, as to this machine itself always (as Go does)."""
+    @property
+    def may_use_socks(self) -> bool:
+        """Whether one of the proxies is a SOCKS proxy."""
+        return any(url.lower().startswith("socks") for url in self.proxies.values())
+
+    def proxy_for(self, url: httpx.URL) -> Proxy | None:
+        """The proxy for ``url``; None for a direct connection, which loopback always gets (as in Go).
+
+        Raises:
+            ProxyFailedError: the proxy's URL is not valid.
+        """
         proxy = self.proxies.get(url.scheme) or self.proxies.get("all")
         if not proxy:
             return None
@@ -51,11 +205,15 @@ class ProxyRules:
             return None
         if any(_covers(entry, host, port) for entry in self.direct):
             return None
-        return proxy if "://" in proxy else f"http://{proxy}"
+        return Proxy.parse(proxy)
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY covers a host: ``*``, a network, or a name or address with or without a port."""
+    """Whether an entry of NO_PROXY covers a host.
+
+    An entry is ``*``, a network, or an address or name with or without a port. A name covers its subdomains too,
+    and a leading ``.`` or ``*.`` makes no difference.
+    """
     if entry == "*":
         return True
     address = _address(host)
@@ -65,72 +223,17 @@ def _covers(entry: str, host: str, port: int) -> bool:
         pass
     else:
         return address is not None and address in network
-    if (parts := _PORT.fullmatch(entry)) is None or (parts[3] and int(parts[3]) != port):
+    if (parts := _ENTRY.fullmatch(entry)) is None or (parts[3] and int(parts[3]) != port):
         return False
     if parts[1]:
         return address is not None and address == _address(parts[1])
-    name = parts[2].lstrip("*").lstrip(".")
+    name = parts[2].lstrip("*").strip(".")
     return bool(name) and (host == name or (address is None and host.endswith(f".{name}")))
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host)
     except ValueError:
         return None
-
-
-class ProxyTransport(httpx.AsyncBaseTransport):
-    """Sends directly where the rules say so, and through httpx's own transport where they name a proxy.
-
-    Args:
-        direct: for requests without a proxy.
-        context: for ``https``, the proxy's own included.
-    """
-
-    def __init__(self, rules: ProxyRules, direct: httpx.AsyncBaseTransport, context: ssl.SSLContext) -> None:
-        self._rules = rules
-        self._direct = direct
-        self._context = context
-        self._proxied: dict[str, httpx.AsyncBaseTransport] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request where it belongs."""
-        proxy = self._rules.proxy_for(request.url)
-        if proxy is None:
-            return await self._direct.handle_async_request(request)
-        if (transport := self._proxied.get(proxy)) is None:
-            transport = self._proxied[proxy] = self._through(proxy)
-        return await transport.handle_async_request(request)
-
-    def _through(self, proxy: str) -> httpx.AsyncBaseTransport:
-        if isinstance(self._context, Context) and self._context.lacks_authorities:
-            self._context.load_authorities()  # httpx shakes hands without asking
-        try:
-            named = httpx.Proxy(proxy, ssl_context=self._context if proxy.startswith("https:") else None)
-            if (named.url.port or 0) > 65535:
-                raise ValueError("its port is above 65535")
-            return httpx.AsyncHTTPTransport(
-                proxy=named,
-                verify=self._context,
-                trust_env=False,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-            )
-        except httpx.InvalidURL:  # whose words can be a part of the proxy's password
-            raise httpx.UnsupportedProtocol(
-                "the proxy cannot be used: its address is no URL; characters like / # ? @ in its password are to be quoted"
-            ) from None
-        except (ValueError, ImportError) as exc:  # ImportError: SOCKS needs a package of its own
-            raise httpx.UnsupportedProtocol(f"the proxy cannot be used: {exc}") from exc
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._direct.aclose()
-        for transport in self._proxied.values():
-            await transport.aclose()
-
-
-def default_transport(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
-    """The transport for who brings none: direct, or through the environment's proxies."""
-    direct, rules = Transport(context), ProxyRules.from_environment()
-    return ProxyTransport(rules, direct, context) if rules.proxies else direct
+    return getattr(address, "ipv4_mapped", None) or address

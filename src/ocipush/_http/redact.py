@@ -9,13 +9,13 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, url
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_PATH: Final = 500  # characters of an URL's path that an error shows
+MAX_PATH: Final = 500  # characters of a URL's path that an error shows
 MAX_DETAIL: Final = 1000  # characters of a registry's own words that an error shows
-SHORTEST_SECRET: Final = 8  # characters; a shorter one would be taken out of words that it happens to stand in
+SHORTEST_SECRET: Final = 8  # characters; a shorter one would be removed from words that happen to contain it
 
 
 def printable(text: str) -> str:
-    """Shorten, and neutralise what is not printed: a registry's words must not drive the terminal, or break its encoding."""
+    """Shorten ``text``, and replace what is not printable: a registry's words must not control the terminal."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text[: 4 * MAX_DETAIL])
     text = text.strip()
@@ -23,11 +23,11 @@ def printable(text: str) -> str:
 
 
 def redact(url: str) -> str:
-    """An URL fit for logs and errors: no user information, and no query but its digest (upload URLs can be signed)."""
+    """A URL for logs and errors: without user information, and of its query only the digest (upload URLs can be signed)."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "(not an URL)"
+        return "(not a URL)"
     digest = re.search(r"(?:^|&)digest=(sha[0-9]+(?::|%3A)[0-9a-f]+)", parts.query)
     query = f"…&digest={digest[1]}" if digest else "…"
     path = parts.path if len(parts.path) <= MAX_PATH else parts.path[:MAX_PATH] + "…"
@@ -37,7 +37,7 @@ def redact(url: str) -> str:
 
 
 def conceal(words: str, secrets: Iterable[str]) -> str:
-    """A registry's words without what it should not say back, as it is or quoted for an URL."""
+    """A registry's words without secrets that it should not echo, as they are or quoted for a URL."""
     for secret in secrets:
         for spelt in {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}:
             if len(spelt) >= SHORTEST_SECRET:
@@ -46,7 +46,7 @@ def conceal(words: str, secrets: Iterable[str]) -> str:
 
 
 def without_query(words: str, url: str) -> str:
-    """A registry's words about a request, without what the query of its URL said: storage services say back signatures."""
+    """A registry's words about a request, without the values in its URL's query: storage services echo signatures."""
     pairs = (pair.partition("=") for pair in urlsplit(url).query.split("&"))
     values = [value for name, _, value in pairs if name not in {"digest", "mount", "from", "scope", "service"}]
     return conceal(words, (*values, *map(unquote, values), *map(unquote_plus, values)))

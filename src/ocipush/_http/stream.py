@@ -1,7 +1,7 @@
 """Connected sockets, plain and TLS, read and written without blocking and awaited through anyio.
 
-asyncio's own transports drop what was received when a write fails; a socket of our own does not, so an answer that
-comes before the body is done is never lost.
+asyncio's transports discard received data when a write fails. These streams do not, so an answer that arrives while
+the body is still being sent is never lost.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
@@ -20,61 +21,102 @@ import httpx
 from .tls import Context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     Admit = Callable[[Sequence[str]], Sequence[str]]
+    Connect = Callable[[str, int, "ssl.SSLContext | None", "Admit | None"], Awaitable["Stream"]]
 
 
 RECEIVE: Final = 64 * 1024  # bytes taken from a socket at a time
 SENDFILE: Final = 4 * 1024 * 1024  # bytes given to one sendfile call: a socket holds about as many, so that it fills up
-STAGGER: Final = 0.25  # seconds until the next address of a host is tried beside the last (RFC 8305, 5)
-_HANDSHAKE: Final = 22  # the first byte of a TLS record that shakes hands (RFC 8446, 5.1)
+DURING_HANDSHAKE: Final = "during the TLS handshake"
+STAGGER: Final = 0.25  # seconds until the next address of a host is tried as well (RFC 8305, 5)
+_HANDSHAKE: Final = 22  # the first byte of a TLS handshake record (RFC 8446, 5.1)
 _SENDFILE: Final[Callable[[int, int, int, int], int] | None] = getattr(os, "sendfile", None)
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+    def _unacknowledged(sock: socket.socket) -> int:
+        """How many bytes were sent that the other side has not acknowledged."""
+        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+else:
+
+    def _unacknowledged(sock: socket.socket) -> int:
+        """Less than any: it is not known here."""
+        del sock
+        return -1
 
 
 class Stream:
-    """A connected TCP socket. ``put`` and ``receive_now`` never wait; ``readable`` and ``writable`` do nothing else."""
+    """A connected TCP socket. ``put`` and ``receive_now`` never wait; ``readable`` and ``writable`` only wait.
 
-    address = ""  # the other side's, once it is connected
+    Attributes:
+        address: the address of the other side; empty when a proxy connected to it.
+    """
+
+    address = ""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._unsent = memoryview(b"")
+        self._accepted = 0
 
     @property
     def unsent(self) -> int:
-        """How many of the bytes put here the system has not taken yet."""
+        """How many bytes of the last ``put`` the system has not accepted yet."""
         return len(self._unsent)
 
+    def begin(self) -> None:
+        """Count from here what is sent. Everything before has been received."""
+        self._accepted = 0
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the system has accepted no byte since ``begin``."""
+        return not self._accepted
+
+    @property
+    def unreceived(self) -> bool:
+        """Whether the other side has acknowledged no byte since ``begin``.
+
+        It is exact after the other side has closed the connection: what arrived before is acknowledged with that.
+        """
+        return self._socket.fileno() >= 0 and self._accepted <= _unacknowledged(self._socket)
+
     def put(self, data: bytes | memoryview) -> None:
-        """Send ``data``, and keep what the system does not take now."""
-        # MSG_MORE would save a packet where a body follows, and on loopback cost a seventh of the speed: after a first
-        # segment with the head and a part of the body in it, Linux opens the window less, for the whole connection.
+        """Send ``data``, and keep what the system does not accept now."""
+        # MSG_MORE would save a packet where a body follows, but on loopback it cost a seventh of the speed: after a first
+        # segment that holds the head and a part of the body, Linux opens the window less, for the whole connection.
         self._unsent = memoryview(data)
         self._flush()
 
     def _flush(self) -> None:
         try:
             while self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+                count = self._socket.send(self._unsent)
+                self._accepted += count
+                self._unsent = self._unsent[count:]
         except BlockingIOError:
             return
         except OSError as exc:
             raise httpx.WriteError(str(exc)) from exc
 
     async def drain(self) -> None:
-        """Wait until the system has taken all that was put here."""
+        """Wait until the system has accepted everything that was put."""
         while self._unsent:
             await self.writable()
             self._flush()
 
     def send_file(self, descriptor: int, offset: int, count: int) -> int | None:
-        """Send up to ``count`` bytes of a file without copying them: how many went, 0 at its end.
+        """Send up to ``count`` bytes of a file without copying them, and return how many were sent; 0 at its end.
 
-        None where that cannot be done, or failed for a reason that may be the file's: read it, and see.
+        None means that this cannot be done, or that it failed for a reason that reading the file will show.
 
         Raises:
-            BlockingIOError: the system takes no more now.
+            BlockingIOError: the system accepts no more now.
         """
         if _SENDFILE is None:
             return None
@@ -88,7 +130,7 @@ class Stream:
             return None
 
     def receive_now(self) -> bytes | None:
-        """What has come; empty at the end of the stream; None when nothing has come."""
+        """Received data; empty at the end of the stream; None when nothing has arrived."""
         try:
             return self._socket.recv(RECEIVE)
         except BlockingIOError:
@@ -97,21 +139,21 @@ class Stream:
             raise httpx.ReadError(str(exc)) from exc
 
     async def readable(self) -> None:
-        """Wait until ``receive_now`` may have something."""
+        """Wait until ``receive_now`` may return data."""
         try:
             await anyio.wait_readable(self._socket)
         except anyio.ClosedResourceError as exc:
-            raise httpx.ReadError("the connection was closed here") from exc
+            raise httpx.ReadError("the client closed the connection") from exc
 
     async def writable(self) -> None:
-        """Wait until the system may take more."""
+        """Wait until the system may accept more."""
         try:
             await anyio.wait_writable(self._socket)
         except anyio.ClosedResourceError as exc:
-            raise httpx.WriteError("the connection was closed here") from exc
+            raise httpx.WriteError("the client closed the connection") from exc
 
     def close(self) -> None:
-        """Close the socket; whoever waits for it is woken."""
+        """Close the socket, and wake the tasks that wait for it."""
         if self._socket.fileno() >= 0:
             anyio.notify_closing(self._socket)
             self._socket.close()
@@ -120,25 +162,33 @@ class Stream:
 class TLSStream(Stream):
     """TLS over a connected socket."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
-        super().__init__(sock)
+    # How encrypted bytes are sent and received.
+    _send_raw = Stream.put
+    _receive_raw = Stream.receive_now
+
+    def __init__(self, below: Stream, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(below._socket)
+        self.address = below.address
         self._context = context
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
 
-    async def handshake(self) -> None:
-        """Shake hands.
+    async def handshake(self, early: bytes = b"") -> None:
+        """Do the handshake. ``early`` is what was received before it began.
 
         Raises:
             ssl.SSLError: TLS failed, or the certificate is not trusted.
-            OSError, httpx.TransportError: the connection did.
+            OSError, httpx.TransportError: the connection failed.
         """
+        self._incoming.write(early)
+        data: bytes | None = None
         while not self._shake():
             await self.drain()
-            await self.readable()
-            data = super().receive_now()
+            if data is None:  # else there may be more, which the socket of a nested stream cannot tell
+                await self.readable()
+            data = self._receive_raw()
             if data == b"":
-                raise ConnectionResetError(errno.ECONNRESET, "closed during the TLS handshake")
+                raise ConnectionResetError(errno.ECONNRESET, "the server closed the connection")
             context = self._context
             if data and data[0] == _HANDSHAKE and isinstance(context, Context) and context.lacks_authorities:
                 await anyio.to_thread.run_sync(context.load_authorities)
@@ -146,7 +196,7 @@ class TLSStream(Stream):
         await self.drain()
 
     def _shake(self) -> bool:
-        """Go on with what has come; whether the handshake is done."""
+        """Continue the handshake with what was received; whether it is done."""
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -154,41 +204,78 @@ class TLSStream(Stream):
         else:
             return True
         finally:
-            with contextlib.suppress(httpx.WriteError):  # on failure, the alert that tells the other side why
-                super().put(self._outgoing.read())
+            with contextlib.suppress(httpx.WriteError):  # after a failure this is the alert that tells the peer why
+                self._send_raw(self._outgoing.read())
 
     def put(self, data: bytes | memoryview) -> None:
-        """Encrypt and send ``data``, and keep what the system does not take now."""
+        """Encrypt and send ``data``, and keep what the system does not accept now."""
         try:
             self._tls.write(data)
         except ssl.SSLError as exc:
             raise httpx.WriteError(str(exc)) from exc
-        super().put(self._outgoing.read())
+        self._send_raw(self._outgoing.read())
 
     def send_file(self, descriptor: int, offset: int, count: int) -> int | None:
-        """Nothing can be sent past the encryption."""
+        """Return None: the bytes have to be encrypted."""
         return None
 
     def receive_now(self) -> bytes | None:
-        """What has come, decrypted; empty at the end of the stream; None when nothing has come."""
+        """Received data, decrypted; empty at the end of the stream; None when nothing has arrived."""
         while True:
             try:
                 with contextlib.suppress(ssl.SSLWantReadError):
                     return self._tls.read(RECEIVE)
             except ssl.SSLEOFError:
-                return b""  # without a farewell; the answer's own length tells whether it is whole
+                return b""  # without close_notify; the length of the answer tells whether it is complete
             except ssl.SSLError as exc:
                 raise httpx.ReadError(str(exc)) from exc
-            data = super().receive_now()
+            data = self._receive_raw()
             if data is None:
                 return None
             self._incoming.write(data) if data else self._incoming.write_eof()
 
 
-async def connect(host: str, port: int, context: ssl.SSLContext | None, admit: Admit | None) -> Stream:
-    """Connect to the first address of ``host`` that answers, and shake hands when ``context`` is given.
+class NestedTLSStream(TLSStream):
+    """TLS inside the TLS connection to a proxy."""
 
-    ``admit`` is given the addresses of ``host``, and says which of them may be connected to, or raises.
+    def __init__(self, below: Stream, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(below, context, host)
+        self._below = below
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes of the last ``put`` the system has not accepted yet."""
+        return self._below.unsent
+
+    def begin(self) -> None:
+        """Count from here what is sent. Everything before has been received."""
+        self._below.begin()
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the system has accepted no byte since ``begin``."""
+        return self._below.untouched
+
+    @property
+    def unreceived(self) -> bool:
+        """Whether the other side has acknowledged no byte since ``begin``."""
+        return self._below.unreceived
+
+    async def drain(self) -> None:
+        """Wait until the system has accepted everything that was put."""
+        await self._below.drain()
+
+    def _send_raw(self, data: bytes | memoryview) -> None:
+        self._below.put(data)
+
+    def _receive_raw(self) -> bytes | None:
+        return self._below.receive_now()
+
+
+async def connect(host: str, port: int, context: ssl.SSLContext | None, admit: Admit | None) -> Stream:
+    """Connect to the first address of ``host`` that answers, with TLS when ``context`` is given.
+
+    ``admit`` is called with the addresses of ``host``, and returns those that may be connected to, or raises.
 
     Raises:
         httpx.ConnectError: from the OSError or ssl.SSLError that says why.
@@ -201,21 +288,40 @@ async def connect(host: str, port: int, context: ssl.SSLContext | None, admit: A
         sock = await _connect_any(addresses)
     except OSError as exc:
         raise httpx.ConnectError(exc.strerror or str(exc)) from exc
-    except ValueError as exc:  # no host name
+    except ValueError as exc:  # not a host name
         raise httpx.ConnectError(str(exc)) from exc
+    stream = Stream(sock)
     try:
-        stream = Stream(sock) if context is None else TLSStream(sock, context, host.rstrip("."))
         stream.address = sock.getpeername()[0]
-        if isinstance(stream, TLSStream):
-            await stream.handshake()
-    except (OSError, ValueError) as exc:  # a ValueError: no name that TLS could check
+    except OSError as exc:
         sock.close()
         raise httpx.ConnectError(str(exc)) from exc
+    return stream if context is None else await start_tls(stream, context, host)
+
+
+async def start_tls(below: Stream, context: ssl.SSLContext, host: str, early: bytes = b"") -> TLSStream:
+    """Do a TLS handshake on an open stream, which is closed if it fails.
+
+    ``early`` is what the other side sent before.
+
+    Raises:
+        httpx.ConnectError: from the OSError or ssl.SSLError that says why.
+    """
+    kind = NestedTLSStream if isinstance(below, TLSStream) else TLSStream
+    try:
+        stream = kind(below, context, host.rstrip("."))
+        await stream.handshake(early)
+    except (ssl.SSLError, ValueError) as exc:  # a ValueError: not a name that a certificate can contain
+        below.close()
+        raise httpx.ConnectError(str(exc)) from exc
+    except OSError as exc:
+        below.close()
+        raise httpx.ConnectError(f"{exc.strerror} {DURING_HANDSHAKE}") from exc
     except httpx.TransportError as exc:
-        sock.close()
-        raise httpx.ConnectError(str(exc)) from exc.__cause__
+        below.close()
+        raise httpx.ConnectError(f"{exc} {DURING_HANDSHAKE}") from exc.__cause__
     except BaseException:
-        sock.close()
+        below.close()
         raise
     return stream
 
@@ -224,13 +330,13 @@ Address = tuple[socket.AddressFamily, Any]
 
 
 async def _resolve(host: str, port: int) -> list[Address]:
-    """The addresses of ``host``, the families taking turns."""
+    """The addresses of ``host``, IPv4 and IPv6 alternating."""
     try:
         literal = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         ours: list[Address] = [(entry[0], entry[4]) for entry in found]
-    else:  # needs no worker thread
+    else:  # no worker thread is needed
         family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
         numeric = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         ours = [(entry[0], entry[4]) for entry in numeric]
@@ -244,7 +350,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
 
 
 async def _connect_any(addresses: list[Address]) -> socket.socket:
-    """Connect to one of ``addresses``: each is tried when the last has failed, or has not answered for a while."""
+    """Connect to one of ``addresses``. Each is tried once the one before has failed, or has not answered for a while."""
     if len(addresses) == 1:
         return await _connect_one(addresses[0])
     won: list[socket.socket] = []

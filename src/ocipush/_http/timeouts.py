@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds that one step of a request may take; None waits for ever.
+    """Seconds that one step of a request may take; None means no limit.
 
     Attributes:
-        connect: until the connection, TLS included, stands.
-        stall: until the next 16 KiB of the body, or its end, are taken.
-        answer: from the last byte of the request to the whole answer.
-        commit: the same for the request that ends a blob, which the registry may have to copy and hash;
-            None: ``answer`` and a second for each 10 MiB.
+        connect: until there is a connection, TLS and proxy included.
+        stall: until the next 16 KiB of the body, or the rest of it, are accepted.
+        answer: from the last byte of the request to the end of the answer.
+        commit: the same for the request that completes a blob, which the registry may have to copy and hash; None means
+            ``answer`` and one second for each 10 MiB.
     """
 
     connect: float | None = 10.0
@@ -31,7 +31,7 @@ class Timeouts:
                 raise ValueError(f"{name} must be more than 0 seconds, or None for no limit, not {value}")
 
     def for_commit(self, size: int) -> float | None:
-        """Seconds that the closing request of a blob of ``size`` bytes may wait for its answer."""
+        """Seconds that the request which completes a blob of ``size`` bytes may wait for its answer."""
         if self.commit is not None or self.answer is None:
             return self.commit
         return self.answer + size / (10 * 1024 * 1024)

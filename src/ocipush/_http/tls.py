@@ -1,4 +1,4 @@
-"""The TLS settings of a client: the standard library's, but the system's authorities are loaded when they are needed."""
+"""The TLS settings of a client: the standard library's, but the system's CA certificates are loaded when needed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Self
 
 
 class Context(ssl.SSLContext):
-    """What ``ssl.create_default_context()`` makes, without the 20 to 50 ms that it takes to load the authorities.
+    """The context of ``ssl.create_default_context()``, without the 20 to 50 ms that loading the CA certificates takes.
 
-    A registry on plain HTTP never needs them, nor does who verifies nothing. Whoever shakes hands calls
-    ``load_authorities`` once the other side turns out to speak TLS.
+    They are not needed for plain HTTP, nor without verification. The code that does the handshake calls
+    ``load_authorities`` once the server has answered with TLS.
 
     Attributes:
-        lacks_authorities: whether that is still to be done.
+        lacks_authorities: whether ``load_authorities`` still has to be called.
     """
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
@@ -32,6 +32,6 @@ class Context(ssl.SSLContext):
         self.lacks_authorities = verify
 
     def load_authorities(self) -> None:
-        """Trust whom the system trusts, from now on."""
+        """Trust the system's certificate authorities."""
         self.load_default_certs()
         self.lacks_authorities = False

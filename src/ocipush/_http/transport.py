@@ -1,13 +1,14 @@
-"""The fast httpx transport for direct connections: a free list of HTTP/1.1 connections per origin.
+"""The fast httpx transport: HTTP/1.1 connections that are kept for each origin, direct or through a proxy.
 
-Files go from disk to socket without being copied (plain HTTP), or in large slices (TLS); httpx's own transport takes
-every byte through several Python objects. Only the ``connect`` part of httpx's time-outs is heeded: the caller watches
-the rest. Cookies are dropped.
+Files go from disk to socket without being copied (plain HTTP), or in large slices (TLS), where httpx's own transport
+takes every byte through several Python objects. Of httpx's time-outs only ``connect`` is used; the caller limits the
+rest. Cookies are dropped.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -16,44 +17,83 @@ import httpx
 
 from .body import FileBody
 from .connection import Connection
+from .proxy import LOGIN_REQUIRED, Proxy, ProxyRules
 from .stream import connect as connect_socket
+from .tunnel import connect_through
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
-    from .stream import Admit, Stream
-
-    Connect = Callable[[str, int, "ssl.SSLContext | None", "Admit | None"], Awaitable[Stream]]
+    from .stream import Admit, Connect
 
 
-READ_AHEAD: Final = 64 * 1024  # bytes of an answer that are taken at once, if they are there
+READ_AHEAD: Final = 64 * 1024  # bytes of an answer that are taken at once, if they have arrived
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE"})  # of RFC 9110, 9.2.2, those that a push uses
 
 
+@dataclass(slots=True, eq=False)
 class _Origin:
-    """The connections to one scheme, host and port: so many at once, and those that wait for the next request."""
+    """The connections to one scheme, host and port, direct or through a proxy.
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, limit: int) -> None:
-        self.host = host
-        self.port = port
-        self.context = context
-        self.gate = anyio.Semaphore(limit, fast_acquire=True)
-        self.idle: deque[Connection] = deque()  # the last one used is the first one taken
+    Attributes:
+        netloc: the host, and the port where the URL has one.
+        context: for TLS; None on plain HTTP.
+        forwarder: the proxy, if it forwards requests instead of opening a tunnel.
+        gate: limits how many requests are made at the same time.
+        idle: connections that wait for the next request; the last one used is the first one taken.
+    """
+
+    key: tuple[str, str, int, bool]
+    host: str
+    port: int
+    netloc: bytes
+    context: ssl.SSLContext | None
+    proxy: Proxy | None
+    gate: anyio.Semaphore
+    idle: deque[Connection] = field(default_factory=deque[Connection])
+    forwarder: Proxy | None = None
+
+    def __post_init__(self) -> None:
+        self.forwarder = self.proxy if self.context is None else None
+
+    def head(self, request: httpx.Request) -> h11.Request:
+        """The head of a request as it is sent."""
+        target: bytes = request.extensions.get("target", request.url.raw_path)
+        headers = request.headers.raw
+        if self.forwarder is not None:
+            target = b"http://%b%b" % (self.netloc, target)
+            # Some proxies (tinyproxy) close the connection after each answer without saying so: none is used twice.
+            headers = [*headers, (b"Connection", b"close"), *self.forwarder.headers]
+        try:
+            return h11.Request(method=request.method, target=target, headers=headers)
+        except h11.LocalProtocolError as exc:
+            raise httpx.LocalProtocolError(str(exc)) from exc
 
 
 class Transport(httpx.AsyncBaseTransport):
     """Sends requests over HTTP/1.1, on connections that it keeps.
 
-    A request that gets no byte of an answer on a kept connection is sent again on a fresh one, unless a part of a
-    large file went out: servers close idle connections at the very moment that one is used.
+    A server can close an idle connection at the moment that it is used again. A request that fails on a kept
+    connection is sent again on a new one at once if none of its bytes can have arrived, or if its method is
+    idempotent, no byte of an answer has arrived, and no part of a large file was sent.
 
-    A request's extension ``admit`` is asked which addresses it may connect to, and whether a kept connection's is one
-    of them; the answer's extension ``address`` says where it came from, and ``latency`` how soon.
+    Extensions of a request:
+
+    - ``target``: the request target, in place of the URL's.
+    - ``admit``: called with the addresses that a connection may be made to, and with that of a kept connection; not
+      called where a proxy makes the connection.
+    - ``direct``: no proxy is used.
+    - ``resent``: set to 1 when the request was sent twice, so that it can be counted even if it fails.
+
+    Extensions of an answer: ``address``, where it came from, empty behind a proxy; ``latency``, how soon it came;
+    ``resent``, how many times the request was sent again.
 
     Args:
         context: for ``https``.
-        max_connections: to one origin at once; further requests wait.
-        idle_limit: seconds after which an unused connection is not used again.
+        rules: which requests go through which HTTP proxy.
+        max_connections: for each origin; further requests wait.
+        idle_limit: seconds after which an unused connection is closed, when the transport is next used.
         connect: makes a connection to a host and port, with TLS when it is given a context; tests bring a network
             of their own.
     """
@@ -62,36 +102,31 @@ class Transport(httpx.AsyncBaseTransport):
         self,
         context: ssl.SSLContext,
         *,
+        rules: ProxyRules | None = None,
         max_connections: int = 128,
         idle_limit: float = 30.0,
         connect: Connect = connect_socket,
     ) -> None:
         context.set_alpn_protocols(["http/1.1"])
         self._context = context
+        self._rules = rules or ProxyRules()
         self._max_connections = max_connections
         self._idle_limit = idle_limit
         self._connect_to = connect
-        self._origins: dict[tuple[str, str, int], _Origin] = {}
+        self._origins: dict[tuple[str, str, int, bool], _Origin] = {}
+        self._idle: OrderedDict[Connection, _Origin] = OrderedDict()  # of all origins, the longest idle first
         self._open: set[Connection] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; the answer's body is read as it is asked for."""
+        """Send one request. The answer's body is read when it is asked for."""
         body = request.stream if isinstance(request.stream, FileBody) else await request.aread()
-        origin = self._origin(request.url)
-        try:
-            head = h11.Request(
-                method=request.method,
-                target=request.extensions.get("target", request.url.raw_path),
-                headers=request.headers.raw,
-            )
-        except h11.LocalProtocolError as exc:
-            raise httpx.LocalProtocolError(str(exc)) from exc
-        limit: float | None = request.extensions.get("timeout", {}).get("connect")
+        origin = self._origin(request.url, "direct" in request.extensions)
+        head = origin.head(request)
         await origin.gate.acquire()
         try:
-            connection, answer = await self._exchange(origin, head, body, limit, request.extensions.get("admit"))
+            connection, answer = await self._exchange(origin, request, head, body)
         except BaseException:
-            origin.gate.release()
+            self._leave(origin)
             raise
 
         def done(reusable: bool) -> None:
@@ -108,48 +143,63 @@ class Transport(httpx.AsyncBaseTransport):
                 "reason_phrase": answer.reason,
                 "address": connection.address,
                 "latency": connection.latency,
+                "resent": request.extensions.get("resent", 0),
             },
         )
 
     async def aclose(self) -> None:
-        """Close every connection, those in use too."""
-        for origin in self._origins.values():
-            origin.idle.clear()
+        """Close every connection, also those in use."""
+        self._origins.clear()
+        self._idle.clear()
         while self._open:
             self._open.pop().close()
 
-    def _origin(self, url: httpx.URL) -> _Origin:
+    def _origin(self, url: httpx.URL, direct: bool) -> _Origin:
         if url.scheme not in {"http", "https"}:
             raise httpx.UnsupportedProtocol(f"{url.scheme!r} is not http or https")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        key = (url.scheme, url.host, port)
+        key = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80), direct)
         if (origin := self._origins.get(key)) is None:
-            host = url.raw_host.decode("ascii")
-            context = self._context if url.scheme == "https" else None
-            origin = self._origins[key] = _Origin(host, port, context, self._max_connections)
+            origin = self._origins[key] = _Origin(
+                key,
+                host=url.raw_host.decode("ascii"),
+                port=key[2],
+                netloc=url.netloc,
+                context=self._context if url.scheme == "https" else None,
+                proxy=None if direct else self._rules.proxy_for(url),
+                gate=anyio.Semaphore(self._max_connections, fast_acquire=True),
+            )
         return origin
 
     async def _exchange(
-        self, origin: _Origin, head: h11.Request, body: bytes | FileBody, limit: float | None, admit: Admit | None
+        self, origin: _Origin, request: httpx.Request, head: h11.Request, body: bytes | FileBody
     ) -> tuple[Connection, h11.Response]:
+        admit: Admit | None = request.extensions.get("admit") if origin.proxy is None else None
         kept = self._take(origin)
         if kept is not None:
             if admit is not None:
                 self._check(kept, admit)
             try:
-                return kept, await self._guarded(kept, head, body)
+                return kept, await self._guarded(origin, kept, head, body)
             except httpx.TransportError:
-                if not kept.may_resend:
+                if kept.has_sent and not (kept.may_repeat and head.method in IDEMPOTENT):
                     raise
+        limit: float | None = request.extensions.get("timeout", {}).get("connect")
         fresh = await self._connect(origin, limit, admit)
-        return fresh, await self._guarded(fresh, head, body)
+        if kept is not None and kept.has_sent:
+            request.extensions["resent"] = 1
+        return fresh, await self._guarded(origin, fresh, head, body)
 
-    async def _guarded(self, connection: Connection, head: h11.Request, body: bytes | FileBody) -> h11.Response:
+    async def _guarded(
+        self, origin: _Origin, connection: Connection, head: h11.Request, body: bytes | FileBody
+    ) -> h11.Response:
         try:
-            return await connection.exchange(head, body)
+            answer = await connection.exchange(head, body)
+            if answer.status_code == LOGIN_REQUIRED and origin.forwarder is not None:
+                raise origin.forwarder.refused(LOGIN_REQUIRED, origin.netloc.decode("ascii"))
         except BaseException:
             self._close(connection)
             raise
+        return answer
 
     def _check(self, kept: Connection, admit: Admit) -> None:
         try:
@@ -159,31 +209,59 @@ class Transport(httpx.AsyncBaseTransport):
             raise
 
     async def _connect(self, origin: _Origin, limit: float | None, admit: Admit | None) -> Connection:
+        host, port, context, proxy = origin.host, origin.port, origin.context, origin.proxy
         with anyio.move_on_after(limit):
-            connection = Connection(await self._connect_to(origin.host, origin.port, origin.context, admit))
+            if proxy is None:
+                stream = await self._connect_to(host, port, context, admit)
+            else:
+                stream = await connect_through(proxy, self._connect_to, self._context, host, port, context)
+            connection = Connection(stream)
             self._open.add(connection)
             return connection
-        raise httpx.ConnectTimeout(f"no connection within {limit:g} s")
+        raise httpx.ConnectTimeout(
+            f"no connection within {limit:g} s" + (f" through the proxy {proxy}" if proxy else "")
+        )
 
     def _take(self, origin: _Origin) -> Connection | None:
         """The connection that was put away last, if it can still be used."""
-        too_old = anyio.current_time() - self._idle_limit
+        self._close_idle(anyio.current_time())
         while origin.idle:
             connection = origin.idle.pop()
-            if connection.idle_since >= too_old and connection.is_alive():
+            del self._idle[connection]
+            if connection.is_alive():
                 return connection
             self._close(connection)
         return None
 
     def _put_away(self, origin: _Origin, connection: Connection, reusable: bool) -> None:
-        origin.gate.release()
-        if not reusable or connection not in self._open:
+        now = anyio.current_time()
+        if reusable and connection in self._open:
+            connection.idle_since = now
+            origin.idle.append(connection)
+            self._idle[connection] = origin
+        else:
             self._close(connection)
-            return
-        now = connection.idle_since = anyio.current_time()
-        origin.idle.append(connection)
-        while origin.idle[0].idle_since < now - self._idle_limit:
-            self._close(origin.idle.popleft())
+        self._leave(origin)
+        self._close_idle(now)
+
+    def _close_idle(self, now: float) -> None:
+        """Close the connections of all origins that have been idle for too long."""
+        too_old = now - self._idle_limit
+        while self._idle and (connection := next(iter(self._idle))).idle_since < too_old:
+            origin = self._idle.pop(connection)
+            origin.idle.popleft()
+            self._close(connection)
+            self._forget(origin)
+
+    def _leave(self, origin: _Origin) -> None:
+        """Let the next request to ``origin`` begin."""
+        origin.gate.release()
+        self._forget(origin)
+
+    def _forget(self, origin: _Origin) -> None:
+        """Drop an origin that nobody uses: a registry can name any number of them."""
+        if not origin.idle and origin.gate.value == self._max_connections and self._origins.get(origin.key) is origin:
+            del self._origins[origin.key]
 
     def _close(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -191,15 +269,16 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class _AnswerBody(httpx.AsyncByteStream):
-    """An answer's body. ``done`` is told once whether the connection can be used again."""
+    """An answer's body. ``done`` is called once, with whether the connection can be used again."""
 
     def __init__(self, connection: Connection, done: Callable[[bool], None]) -> None:
         self._connection = connection
         self._done: Callable[[bool], None] | None = done
         self._ahead: list[bytes] = []
+        self._failure: httpx.TransportError | None = None
 
     def read_ahead(self) -> bytes | None:
-        """Take what has come already. Often that is all: the whole body, and the connection is free at once."""
+        """Take what has arrived. Often that is the whole body, and the connection is free at once."""
         size = 0
         try:
             while size < READ_AHEAD and (piece := self._connection.read_now()) is not None:
@@ -208,8 +287,8 @@ class _AnswerBody(httpx.AsyncByteStream):
                     return b"".join(self._ahead)
                 self._ahead.append(piece)
                 size += len(piece)
-        except httpx.TransportError:
-            pass  # whoever reads on meets it again
+        except httpx.TransportError as exc:
+            self._failure = exc  # for the caller that reads on
         return None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -217,6 +296,8 @@ class _AnswerBody(httpx.AsyncByteStream):
             yield piece
         self._ahead.clear()
         try:
+            if self._failure is not None:
+                raise self._failure
             while self._done is not None and (piece := await self._connection.read()):
                 yield piece
         except BaseException:

@@ -7,26 +7,43 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
+import httpx
+
 from ..errors import UnsafeLocationError
 from .redact import redact
 
-# Hosts and ports in the one spelling that all readers of URLs read alike: no names but ASCII ones, no escapes.
+# Hosts and ports as all URL parsers read them alike: ASCII names only, no escapes.
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-# An URL without user information and fragment that is all in printable ASCII; its origin is the group.
+# A URL in printable ASCII without user information and fragment; the group is its origin.
 _ABSOLUTE = re.compile(r"(https?://[A-Za-z0-9._:\[\]-]+)/[!$-\[\]-~]*")
-_LOCATION_HINT: Final = "the registry, or a proxy in front of it, does not know its own address: look into its settings"
+_LOCATION_HINT: Final = (
+    "the registry, or a proxy in front of it, does not know its own address: check its configuration"
+)
+
+
+class ExactURL(httpx.URL):
+    """A URL whose path and query are sent byte for byte, where httpx would quote and normalize them."""
+
+    def __init__(self, url: httpx.URL, target: bytes) -> None:
+        super().__init__(url)
+        self._target = target
+
+    @property
+    def raw_path(self) -> bytes:
+        """The request target."""
+        return self._target
 
 
 def split_url(url: str) -> SplitResult:
     """The parts of an ``http`` or ``https`` URL, without user information and fragment.
 
     Raises:
-        ValueError: it is no such URL, or its host could be read in two ways.
+        ValueError: it is not such a URL, or its host could be read in two ways.
     """
     parts = urlsplit(url)
     authority = parts.netloc.rpartition("@")[2]
     if parts.scheme not in {"http", "https"} or not _AUTHORITY.fullmatch(authority) or (parts.port or 0) > 65535:
-        raise ValueError("no http or https URL")
+        raise ValueError("not an http or https URL")
     return parts._replace(netloc=authority, fragment="")
 
 
@@ -41,7 +58,7 @@ def resolve_location(request_url: str, location: str) -> str:
     """
     absolute = _ABSOLUTE.fullmatch(location)
     if absolute and request_url.startswith(f"{absolute[1]}/"):
-        return location  # as nearly every registry sends it
+        return location  # the common case
     base, shown = urlsplit(request_url), redact(request_url)
     try:
         joined = urljoin(request_url, location)
@@ -52,13 +69,13 @@ def resolve_location(request_url: str, location: str) -> str:
         target = split_url(joined)
     except ValueError:
         raise UnsafeLocationError(
-            "the registry's Location is not an URL", hint=_LOCATION_HINT, url=shown
-        ) from None  # whose words could hold the Location's query
+            "the registry's Location is not a URL", hint=_LOCATION_HINT, url=shown
+        ) from None  # whose message could contain the Location's query
     netloc, scheme = target.netloc, target.scheme
     if base.scheme == "https" and scheme == "http":
         if target.hostname != base.hostname:
             raise UnsafeLocationError(
-                f"the registry sent the upload from TLS to plain HTTP: {redact(target.geturl())}",
+                f"the registry's Location leaves TLS for plain HTTP: {redact(target.geturl())}",
                 hint=_LOCATION_HINT,
                 url=shown,
             )
@@ -69,17 +86,17 @@ def resolve_location(request_url: str, location: str) -> str:
 
 @lru_cache(maxsize=1024)
 def in_query(text: str) -> str:
-    """A digest or the name of a repository as a value in a query."""
+    """A digest or repository name, quoted for a query."""
     return quote(text, safe="")
 
 
 def append_digest(location: str, digest: str) -> str:
-    """Add ``digest=`` to a Location, leaving the rest of its query byte for byte."""
+    """Append ``digest=`` to a Location, keeping the rest of its query byte for byte."""
     return f"{location}{'&' if '?' in location else '?'}digest={in_query(digest)}"
 
 
 def same_origin(left: str, right: str) -> bool:
-    """Whether two URLs have the same scheme, host and port, default ports spelt out or not."""
+    """Whether two URLs have the same scheme, host and port, with or without default ports."""
     if right.startswith(f"{left}/"):
         return True
 

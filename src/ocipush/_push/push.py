@@ -67,13 +67,13 @@ class Push:
         self._chunk_size = chunk_size
         self._journal = journal
 
-    async def check_login(self) -> None:
-        """Ask the registry itself whether it accepts the login."""
+    async def check_login(self) -> bool:
+        """Ask the registry itself whether it accepts the login. Returns whether the registry asked for it."""
 
-        async def ask(route: Route) -> None:
-            await self._repository(route, "").check_login()
+        async def ask(route: Route) -> bool:
+            return await self._repository(route, "").check_login()
 
-        await self._ask(ask)
+        return await self._ask(ask)
 
     async def run(self, source: Source, contents: Contents, reference: Reference) -> PushResult:
         """Push what was read; one request if the reference names it already."""

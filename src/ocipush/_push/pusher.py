@@ -148,7 +148,8 @@ class Pusher:
         self._check_open()
 
         def options_of(job: Job) -> PushOptions:
-            given = PushOptions(**job.options, on_event=on_event)
+            given = job.options.copy()
+            given["on_event"] = on_event
             if job.target is not None:
                 given["target"] = job.target
             return complete(PushOptions, given, "Job")
@@ -211,12 +212,15 @@ class Pusher:
             return await run
         raise DeadlineExceededError(
             f"{reference.name} was not pushed within {deadline:g} s",
-            hint="RetryPolicy(deadline=) sets how long a push may take",
+            hint="allow more time with RetryPolicy(deadline=)",
         )
 
     @_without_locals
-    async def check_login(self, registry: str, login: Login | None = None) -> None:
+    async def check_login(self, registry: str, login: Login | None = None) -> bool:
         """Ask ``registry`` whether it accepts ``login``; default: the login that a push would use.
+
+        Returns:
+            whether the registry asked for the login. If it did not, the login can be wrong: reading needs none there.
 
         Raises:
             AuthenticationError: it does not.
@@ -228,7 +232,7 @@ class Pusher:
         tls_verify = self._options["tls_verify"]
         endpoint = self._new_endpoint(host, tls_verify, login or await self._credentials.login(host))
         options = complete(PushOptions, PushOptions(), "push")
-        await Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry).check_login()
+        return await Push(self._client(tls_verify), endpoint, Reporter(), options, retry=self._retry).check_login()
 
     def _check_open(self) -> None:
         if self._pid != os.getpid():
@@ -247,7 +251,7 @@ class Pusher:
                 except (OSError, ssl.SSLError) as exc:
                     raise OcipushError(
                         f"the CA file {os.fspath(ca_file)} cannot be used: {exc}",
-                        hint="--ca-file (ca_file=) takes a PEM file of certificates",
+                        hint="name a PEM file of certificates with ca_file=",
                     ) from exc
             client = self._clients[verify] = Client(
                 verify=context,

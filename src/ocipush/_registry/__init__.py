@@ -4,6 +4,7 @@
 - ``repository``, ``blobs``: one method for each request about manifests, and about one blob.
 - ``client``: requests with the registry's login, at its pace, repeated where that is safe, and counted.
 - ``statuses``: what each status means for each kind of request. ``answers``, ``error_body``: which error it becomes.
+- ``situations``, ``wording``, ``hints``: what a refusal comes from, by who answers and what it says; what to do about it.
 - ``retry``: how often something is tried, and how long to wait.
 - ``session``: the states of an upload, and its session, without I/O. ``lessons``: what a blob's failures teach.
 - ``challenge``, ``token``, ``authorizer``: from a 401 to an Authorization header.

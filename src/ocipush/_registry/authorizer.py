@@ -9,7 +9,7 @@ import base64
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import anyio
 
@@ -17,13 +17,11 @@ from .._http.redact import conceal, redact
 from .._http.request import Request
 from .._http.urls import split_url
 from .._oci.reference import is_loopback
-from ..errors import (
-    AuthenticationError,
-    UnexpectedResponseError,
-    UnsafeLocationError,
-)
-from .answers import error_for
+from ..errors import UnexpectedResponseError, UnsafeLocationError
+from .answers import error_for, is_web_page
 from .challenge import Challenge, parse_challenges
+from .hints import HINTS
+from .statuses import Kind
 from .token import Grant, parse_grant
 
 if TYPE_CHECKING:
@@ -65,13 +63,22 @@ class Authorizer:
     of the challenge before.
 
     Args:
+        registry: the registry, as in a reference; errors name it.
         login: the login for this origin, or None to stay anonymous.
         tls_verify: False lets the origin name a token service of plain HTTP anywhere, not on this machine only.
+
+    Attributes:
+        has_token: whether a token service has granted a token for the login.
+        asks_for_reads: whether the registry requires a login, or a token, for reading too.
     """
 
-    def __init__(self, login: Login | None, *, tls_verify: bool) -> None:
+    def __init__(self, login: Login | None, *, registry: str, tls_verify: bool) -> None:
         self.login = login
+        self.registry = registry
+        self.has_token = False
+        self.asks_for_reads = False
         self._tls_verify = tls_verify
+        self._named_by = ""  # the URL whose answer was the challenge
         self._challenge: Challenge | None = None
         self._slots: dict[tuple[_Service, str], _Slot] = {}
         self._refresh: tuple[_Service, str] | None = None
@@ -133,7 +140,8 @@ class Authorizer:
         )
         if challenge is None:
             return False
-        self._challenge = challenge
+        self._challenge, self._named_by = challenge, answer.request.url
+        self.asks_for_reads |= answer.request.method in {"GET", "HEAD"}
         if challenge.scheme == "basic":
             return self._basic() is not None and used != self._basic()
         slot = self._slots.get(self._key(challenge, scope))
@@ -147,13 +155,9 @@ class Authorizer:
         return self.login is None
 
     @property
-    def login_hint(self) -> str | None:
-        """What to do about a refused login, if more is known than the answer says."""
-        if self.login is None:
-            return "there is no login for this registry: save one with `ocipush image login REGISTRY`"
-        if self.login.identity_token and self._challenge and self._challenge.scheme == "basic":
-            return "the login is an identity token, but this registry requires a user name and a password"
-        return None
+    def has_identity_token(self) -> bool:
+        """Whether the login is an identity token."""
+        return self.login is not None and self.login.identity_token is not None
 
     def conceal(self, text: str) -> str:
         """``text`` without the login and its tokens: a registry may echo what it was sent."""
@@ -173,22 +177,24 @@ class Authorizer:
         return _Service(challenge.parameters.get("realm", ""), challenge.parameters.get("service")), scope
 
     async def _new_grant(self, service: _Service, scope: str, fetch: Fetch) -> Grant:
-        answer = await self._ask(_Service(self._checked(service.realm), service.name), scope, fetch)
+        asked = _Service(self._checked(service.realm), service.name)
+        answer = await self._ask(asked, scope, fetch)
         if answer.status != 200:
-            if answer.request.method == "POST" and answer.status == 400:  # RFC 6749, 5.2: an invalid grant
-                hint = self.login_hint or "log in again: the token service does not accept this login"
-                raise error_for(answer, self, cls=AuthenticationError, hint=hint)
-            raise error_for(answer, self)
+            name = scope.split(":")[1] if scope.startswith("repository:") else ""
+            raise error_for(answer, Kind.TOKEN, self, repository=name)
         grant = parse_grant(answer.body)
         if grant is None:
+            page = is_web_page(answer.headers, answer.body)
             raise UnexpectedResponseError(
-                f"the token service {redact(answer.request.url)} gave no token",
-                hint="check the address: a proxy or a login page may be answering instead",
+                f"{answer.request} gave no token",
+                hint=HINTS["token service, page" if page else "token service, no token"],
                 status=200,
+                answered_by="web page" if page else "token service",
                 **answer.request.facts(),
             )
+        self.has_token = self.login is not None
         if grant.refresh_token is not None:
-            self._refresh = (service, grant.refresh_token)
+            self._refresh = (asked, grant.refresh_token)
         return grant
 
     async def _ask(self, service: _Service, scope: str, fetch: Fetch) -> Answer:
@@ -222,15 +228,26 @@ class Authorizer:
         return answer
 
     def _checked(self, realm: str) -> str:
-        """The token service that the registry names, if the login may be sent there: over TLS, or to this machine."""
+        """The token service that the registry names, if the login may be sent there: over TLS, or to this machine.
+
+        A registry behind a proxy that ends TLS can believe in plain HTTP, and name a token service of its own there. On its
+        own host this is raised to ``https``, as a Location is.
+        """
+        own = urlsplit(self._named_by)
         try:
             parts = split_url(realm)
         except ValueError:
             parts = None
+        if parts is not None and parts.scheme == "http" and own.scheme == "https" and parts.hostname == own.hostname:
+            local = is_loopback(parts.netloc)  # other services of this machine may speak plain HTTP
+            if parts.port == own.port or (parts.port in {None, 80} and not local):
+                parts = parts._replace(scheme="https", netloc=own.netloc.rpartition("@")[2])
         if parts is None or (parts.scheme == "http" and self._tls_verify and not is_loopback(parts.netloc)):
             raise UnsafeLocationError(
-                f"the registry names a token service that is not HTTPS: {redact(realm)!r}",
-                hint="in a trusted network only, --tls-verify=false (tls_verify=False) allows plain HTTP",
+                self.conceal(f"the registry names a token service that is not an https URL: {redact(realm)!r}"),
+                hint="the registry, or a proxy in front of it, does not know its own address: check its settings "
+                "(distribution: auth.token.realm, Harbor: external_url, Gitea: ROOT_URL)",
+                url=redact(self._named_by),
             )
         return urlunsplit(parts)
 
@@ -241,11 +258,11 @@ async def _get(service: _Service, scope: str, fetch: Fetch, headers: dict[str, s
         query.append(("service", service.name))
     joint = "&" if "?" in service.realm else "?"
     url = f"{service.realm}{joint}{urlencode(query)}" if query else service.realm
-    return await fetch(Request(method="GET", url=url, headers=headers))
+    return await fetch(Request(method="GET", url=url, headers=headers, peer="token service"))
 
 
 async def _post(service: _Service, scope: str, fetch: Fetch, **grant: str) -> Answer:
     fields = {**grant, "client_id": _CLIENT_ID, "service": service.name or "", "scope": scope}
     body = urlencode({name: value for name, value in fields.items() if value}).encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    return await fetch(Request(method="POST", url=service.realm, headers=headers, body=body))
+    return await fetch(Request(method="POST", url=service.realm, headers=headers, body=body, peer="token service"))

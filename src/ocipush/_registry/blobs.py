@@ -18,6 +18,7 @@ from .statuses import Kind, Meaning, is_temporary, meaning_of
 if TYPE_CHECKING:
     from .._http.answer import Answer
     from .._http.body import FileBody
+    from .._http.request import Peer
     from .._oci.descriptor import Descriptor
     from .capabilities import Capabilities
     from .client import RegistryClient
@@ -117,7 +118,7 @@ class BlobRequests:
             self.capabilities.refused_mounts.add((self.repository, source))
             return None
         refused = meaning_of(Kind.MOUNT, answer.status) is Meaning.NO
-        if refused and not isinstance(self.client.error(answer), RateLimitedError):
+        if refused and not isinstance(self._error(answer, Kind.MOUNT), RateLimitedError):
             self.capabilities.refused_mounts.add((self.repository, source))
             return None
         return answer
@@ -125,7 +126,7 @@ class BlobRequests:
     def _session(self, answer: Answer) -> Session:
         location = _location(answer)
         if answer.status != 202 or location is None:
-            raise self.client.error(answer)
+            raise self._error(answer, Kind.OPEN)
         least = parse_chunk_length(answer.headers.get("oci-chunk-min-length")) or 0
         # Proposed for the specification; some registries send it already.
         most = parse_chunk_length(answer.headers.get("oci-chunk-max-length"))
@@ -158,14 +159,16 @@ class BlobRequests:
             body=body,
             commits=step.end if step.final else step.end - step.start,
             effort=self.effort,
+            peer=self._peer(session.location),
         )
         answer = await self.client.send_once(request, self._scope)
         kind = Kind.COMMIT if step.final else Kind.CHUNK
         if meaning_of(kind, answer.status) is not Meaning.YES or is_web_page(answer.headers, answer.body):
             if answer.status == 416:
                 session.out_of_range()
-            error = self.client.error(answer)
-            session.gone = answer.status == 404 and "BLOB_UNKNOWN" not in error.codes
+            error = self._error(answer, kind)
+            known = error.answered_by != "web page"  # a proxy knows no sessions
+            session.gone = answer.status == 404 and known and "BLOB_UNKNOWN" not in error.codes
             raise error
         if not step.final:
             session.stored(step.end, _location(answer))
@@ -181,13 +184,19 @@ class BlobRequests:
                 if newer is not None:
                     await self._give_up("DELETE", newer)
 
+    def _peer(self, url: str) -> Peer:
+        return "registry" if same_origin(self.client.route.base, url) else "storage"
+
+    def _error(self, answer: Answer, kind: Kind) -> RegistryError:
+        return self.client.error(answer, kind, self.repository)
+
     async def _give_up(self, method: str, location: str) -> Answer:
         return await self.client.give_up(Request(method=method, url=location), self._scope)
 
     async def _send(
         self, method: str, url: str, kind: Kind, *, scope: str | None = None, attempts: int | None = None
     ) -> Answer:
-        request = Request(method=method, url=url, effort=self.effort)
+        request = Request(method=method, url=url, effort=self.effort, peer=self._peer(url))
         return await self.client.send(request, self._scope if scope is None else scope, kind, attempts=attempts)
 
 

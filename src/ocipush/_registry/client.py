@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .._http.redact import without_query
 from .._http.urls import same_origin
 from ..errors import ConnectFailedError, TransportError
-from .answers import error_for, is_rate_limit, parse_warnings
+from .answers import Asker, error_for, is_rate_limit, parse_warnings
 from .retry import Attempts, may_pass
+from .situations import Standing
 from .statuses import Kind, Meaning, meaning_of
 
 if TYPE_CHECKING:
@@ -21,9 +22,34 @@ if TYPE_CHECKING:
     from .._http.client import Client
     from .._http.request import Effort, Request
     from ..errors import RegistryError
-    from .authorizer import Authorizer
     from .rate_gate import RateGate
     from .retry import OnRetry, RetryPolicy
+
+
+class Authorizer(Asker, Protocol):
+    """What answers the challenges of a registry; see ``authorizer``."""
+
+    @property
+    def service(self) -> str | None:
+        """The token service's name for the registry."""
+        ...
+
+    @property
+    def asks_for_reads(self) -> bool:
+        """Whether the registry requires a login for reading, too."""
+        ...
+
+    async def header(self, scope: str, fetch: Callable[[Request], Awaitable[Answer]]) -> str | None:
+        """The Authorization value for a request that needs ``scope``."""
+        ...
+
+    def held(self, scope: str) -> str | None:
+        """The Authorization value at hand."""
+        ...
+
+    def learn(self, answer: Answer, scope: str, used: str | None) -> bool:
+        """Learn from a 401; returns whether another attempt can succeed."""
+        ...
 
 
 @dataclass(slots=True)
@@ -79,6 +105,7 @@ class RegistryClient:
     ) -> None:
         self.route = route
         self.requests = 0
+        self._login_before: Standing | None = None  # how the login was treated earlier in this push
         self._http = http.guarded(route.policy)
         self._gate = gate
         self._retry = retry
@@ -111,12 +138,12 @@ class RegistryClient:
         """Send a request once, with the current token and without waiting for a turn: to clean up."""
         ours = same_origin(self.route.base, request.url)
         held = self.route.authorizer.held(scope) if ours else None
-        self.requests += 1
-        return await self._http.send(_authorized(request, held))
+        return await self._http.send(_authorized(request, held), count=self._count)
 
-    def error(self, answer: Answer) -> RegistryError:
+    def error(self, answer: Answer, kind: Kind, repository: str) -> RegistryError:
         """The typed error for an answer that said no."""
-        return error_for(answer, self.route.authorizer)
+        authorizer = self.route.authorizer
+        return error_for(answer, kind, authorizer, repository=repository, before=self._login_before)
 
     async def _send_with_login(
         self, request: Request, scope: str, send: Callable[[Request], Awaitable[Answer]]
@@ -125,9 +152,19 @@ class RegistryClient:
         authorizer = self.route.authorizer
         authorization = await authorizer.header(scope, partial(self._repeat, kind=Kind.TOKEN)) if ours else None
         answer = await send(_authorized(request, authorization))
+        if authorization is not None:
+            self._note_login(answer)
         if answer.status == 401 and ours and authorizer.learn(answer, scope, authorization):
             return replace(answer, renewable=True)
         return answer
+
+    def _note_login(self, answer: Answer) -> None:
+        """Note whether the login that was sent has been accepted. A registry whose reads are anonymous ignores it there."""
+        if answer.request.method not in {"GET", "HEAD"}:
+            if answer.status < 300:
+                self._login_before = Standing.WORKED
+        elif self.route.authorizer.asks_for_reads and answer.status in {200, 404}:
+            self._login_before = self._login_before or Standing.READS
 
     async def _repeat(self, request: Request, *, kind: Kind, at_most: int | None = None) -> Answer:
         policy = self._retry
@@ -168,11 +205,13 @@ class RegistryClient:
 
     async def _transmit(self, request: Request) -> Answer:
         async with self._gate.turn():
-            self.requests += 1
-            answer = await self._http.send(request)
+            answer = await self._http.send(request, count=self._count)
         if not self.route.proven:
             self.route.prove()
         return answer
+
+    def _count(self, requests: int) -> None:
+        self.requests += requests
 
     def _slow_down(self, answer: Answer, otherwise: float) -> None:
         asked = answer.retry_after

@@ -143,7 +143,7 @@ class Endpoint:
             contact.landed.set()
 
     async def _make_contact(self, question: Ask[T], attempts: Attempts, warn: Callable[[str], None]) -> T:
-        authorizer = Authorizer(self._login, tls_verify=self._tls_verify)
+        authorizer = Authorizer(self._login, registry=self._registry, tls_verify=self._tls_verify)
         while True:
             try:
                 return await self._try_schemes(question, authorizer, attempts.effort, warn)

@@ -61,7 +61,7 @@ class Journal:
         except OSError as exc:
             raise OcipushError(
                 f"{self._directory} cannot keep upload sessions: {exc.strerror}",
-                hint="name another directory with --resume-dir (resume_dir=)",
+                hint="name another directory with resume_dir=",
             ) from exc
 
     def session(self, repository_url: str, blob: Descriptor) -> SavedSession:

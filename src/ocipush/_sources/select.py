@@ -37,12 +37,12 @@ def select_descriptor(manifests: Sequence[Descriptor], ref: str | None, *, where
     if not found:
         raise ManifestNotFoundError(
             f"{where} holds no image that matches {(ref or '')[:_NAME]!r}",
-            hint=f"choose one of these with --ref (ref=): {listed}",
+            hint=f"choose one of these with ref=: {listed}",
             path=where,
         )
     raise AmbiguousImageError(
         f"{where} holds several images: {listed}",
-        hint="choose one with --ref (ref=): a reference, a tag or a digest",
+        hint="choose one with ref=: a reference, a tag or a digest",
         candidates=candidates,
     )
 

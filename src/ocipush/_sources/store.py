@@ -131,7 +131,7 @@ def _open_store(path: Path) -> Directory | None:
 
 def _no_store(path: Path, exc: OSError) -> OcipushError:
     what = f"the store {path} cannot be read"
-    hint = "run as a user who may read it, or name another with --images-store-dir (store=)"
+    hint = "run as a user who may read it, or name another with store="
     return too_many_files(what, exc) or LayoutError(f"{what}: {exc.strerror}", hint=hint, path=str(path))
 
 
@@ -216,7 +216,7 @@ def _check_unambiguous(found: Sequence[tuple[str, Descriptor]], wanted: str) -> 
     if len(digests) > 1:
         raise AmbiguousImageError(
             f"{found[0][0]} records the reference {shown(wanted)} for several images: {', '.join(digests)}",
-            hint="use the name of the directory, and choose one by its digest with --ref (ref=)",
+            hint="use the name of the directory, and choose one by its digest with ref=",
             candidates=digests,
         )
 
@@ -230,7 +230,7 @@ def _why_empty(store: Directory) -> str:
 def _not_found(store: Path, wanted: str, images: Sequence[StoreImage], problem: str | None) -> ImageNotFoundError:
     text = f"no image {shown(wanted)} in the store {store}"
     if problem is not None:
-        return ImageNotFoundError(text, hint=f"{problem}; name another store with --images-store-dir (store=)")
+        return ImageNotFoundError(text, hint=f"{problem}; name another store with store=")
     names = [word for image in images for word in (image.name, image.ref) if word]
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`ocipush image list` shows what there is"
