@@ -15,9 +15,11 @@ CA = trustme.CA()
 
 
 def server_context(*names: str, authority: trustme.CA = CA, not_after: dt.datetime | None = None) -> ssl.SSLContext:
-    """The context of a server with a certificate for ``names``, or for this machine."""
+    """The context of a server with a certificate for ``names``, or for this machine and ``registry.test``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*(names or ("127.0.0.1", "::1", "localhost")), not_after=not_after).configure_cert(context)
+    authority.issue_cert(
+        *(names or ("127.0.0.1", "::1", "localhost", "registry.test")), not_after=not_after
+    ).configure_cert(context)
     return context
 
 

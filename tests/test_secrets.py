@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, quote, quote_plus, urlencode
 import anyio
 import pytest
 from click.testing import CliRunner
-from tests import scripted
 from tests.registries import registry_in_thread
+from tests.scripted import scripted_server
 
 import ocipush
 from ocipush import errors
@@ -25,6 +25,8 @@ from ocipush.testing import Registry, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.peers import Link
 
     Fails = Callable[[str], Response | None]
 
@@ -304,13 +306,13 @@ async def test_password_of_a_proxy_is_never_shown(
 async def test_error_about_an_invalid_header_does_not_show_its_value(
     image: Path, records: list[str], line: str
 ) -> None:
-    def play(connection: scripted.Connection) -> None:
-        if connection.first.startswith(b"HEAD"):
-            connection.send(b"HTTP/1.1 404 No\r\nConnection: close\r\n\r\n")
+    def play(link: Link) -> None:
+        if link.buffer.startswith(b"HEAD"):
+            link.send(b"HTTP/1.1 404 No\r\nConnection: close\r\n\r\n")
         else:
-            connection.send(f"HTTP/1.1 202 A\r\n{line.format(QUERY)}\r\n\r\n".encode())
+            link.send(f"HTTP/1.1 202 A\r\n{line.format(QUERY)}\r\n\r\n".encode())
 
-    with scripted.ScriptedServer(play) as server:
+    with scripted_server(play) as server:
         failed = await attempt(image, server.host, LOGINS["password"], None)
     assert isinstance(failed, errors.ConnectionLostError)
     assert "header" in str(failed)

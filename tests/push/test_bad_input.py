@@ -395,7 +395,7 @@ def by_command(image: str, options: dict[str, Any]) -> Told:
 
 @pytest.mark.parametrize("way", ["asyncio", "trio", "command"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-def test_bad_input_is_told_once_and_no_registry_hears_of_it(
+def test_bad_input_is_one_error_before_any_request(
     case: Case, way: str, tmp_path: Path, ocipush_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = ocipush_registry.host
@@ -436,7 +436,7 @@ def test_bad_input_is_told_once_and_no_registry_hears_of_it(
         (["login", "x", "-u", "", "-p", "b"], "must not be empty", "`ocipush login --help`"),
     ],
 )
-def test_wrong_usage_exits_with_2_and_says_where_the_usage_is(words: list[str], error: str, hint: str) -> None:
+def test_usage_error_exits_with_2_and_names_the_help(words: list[str], error: str, hint: str) -> None:
     done = CliRunner().invoke(cli, words, prog_name="ocipush")
     assert (done.exit_code, done.stdout) == (2, "")
     first, second = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
@@ -484,7 +484,7 @@ def open_directory() -> Iterator[Path]:
         ("ca.pem", "ca.pem cannot be used: [Errno 13] Permission denied", "PEM"),
     ],
 )
-def test_what_may_not_be_read_is_told_and_no_registry_hears_of_it(
+def test_unreadable_file_is_one_error_before_any_request(
     secret: str, words: str, hint: str, open_directory: Path, ocipush_registry: Registry
 ) -> None:
     here = open_directory

@@ -10,8 +10,8 @@ import anyio
 import httpx
 import pytest
 from tests import layouts
+from tests.certificates import client_context, server_context
 from tests.descriptors import open_descriptors
-from tests.peers import client_context, server_context
 from tests.registries import registry_in_thread
 
 import ocipush
