@@ -46,7 +46,7 @@ def test_global_options_are_accepted_before_and_after_the_subcommand(fake_push: 
     done = run(*given, "push", "app") if before else run("push", "app", *given)
     assert done.exit_code == 0
     options = fake_push.calls[0][1]
-    assert (options["store"], options["authfile"], options["ca_file"]) == ("/s", "/a", "/c")
+    assert (options["store"], options["authfile"], options["ca_file"]) == ("/s", ("/a",), "/c")
     assert done.stderr == "warning: be careful\nwarning: the registry says: old\\x1b[2J\n"
 
 
@@ -107,4 +107,4 @@ def test_value_that_the_library_refuses_is_a_usage_error_that_names_the_option(
 
 def test_options_that_are_not_given_keep_the_defaults_of_the_library(fake_push: FakePush) -> None:
     assert run("push", "app").exit_code == 0
-    assert set(fake_push.calls[0][1]) == {"tls_verify", "on_event", "force"}
+    assert set(fake_push.calls[0][1]) == {"tls_verify", "on_event", "force", "follow_links"}

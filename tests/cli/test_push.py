@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 from tests.cli.doubles import DIGEST, EVENTS, FakePush, run
 
 from ocipush import _events as events
 from ocipush import errors
+
+
+@pytest.mark.parametrize("image", ["/images/app.tar", "./app", "../app.tar", ".", ".."])
+def test_image_that_looks_like_a_path_is_a_path(fake_push: FakePush, image: str) -> None:
+    assert run("push", image).exit_code == 0
+    source: object = fake_push.calls[0][0]
+    assert source == Path(image)
+
+
+@pytest.mark.parametrize("image", ["app", "app.tar", "team/app", ".app", "r.example/app:1"])
+def test_any_other_image_is_a_name_in_the_store(fake_push: FakePush, image: str) -> None:
+    assert run("push", image).exit_code == 0
+    assert fake_push.calls[0][0] == image
 
 
 @pytest.mark.parametrize("command", [["push"], ["image", "push"]])

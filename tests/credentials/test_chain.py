@@ -9,7 +9,8 @@ import pytest
 
 import ocipush
 from ocipush import Login, errors
-from ocipush._credentials.chain import AuthFile, Chain, GivenLogins
+from ocipush._credentials.chain import Chain, GivenLogins
+from ocipush._credentials.files import LoginFiles
 from ocipush.testing import BasicAuth, Registry
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def authfile(authfile: Path) -> Path:
 
 
 def chain(authfile: Path, **given: Login) -> Credentials:
-    return Chain(GivenLogins({f"{name}.example": login for name, login in given.items()}), AuthFile(authfile))
+    return Chain(GivenLogins({f"{name}.example": login for name, login in given.items()}), LoginFiles(authfile))
 
 
 async def test_login_given_by_the_caller_wins_over_the_file(authfile: Path) -> None:
@@ -68,12 +69,12 @@ async def test_login_file_is_read_each_time_and_never_on_the_event_loop(
 ) -> None:
     threads: list[int] = []
 
-    def find(registry: str, *, authfile: object) -> Login | None:
+    def load(path: Path) -> dict[str, object]:
         threads.append(threading.get_ident())
-        return None
+        return {}
 
-    monkeypatch.setattr("ocipush._credentials.chain.find_login", find)
-    credentials = AuthFile(authfile)
+    monkeypatch.setattr("ocipush._credentials.files.load", load)
+    credentials = LoginFiles(authfile)
     assert [await credentials.login("r.example") for _ in range(2)] == [None, None]
     assert len(threads) == 2
     assert threading.get_ident() not in threads
@@ -85,7 +86,7 @@ class Vault:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def login(self, registry: str) -> Login | None:
+    async def login(self, registry: str, repository: str = "", *, refused: Login | None = None) -> Login | None:
         self.asked.append(registry)
         return Login("user", "secret")
 

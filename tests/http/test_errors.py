@@ -208,7 +208,7 @@ def shaking(context: ssl.SSLContext, *, rudely: bool) -> Callable[[Link], None]:
         (
             lambda: requiring_a_certificate(ssl.TLSVersion.TLSv1_2),
             "TLS failed: SSLV3_ALERT_HANDSHAKE_FAILURE",
-            "requires a client certificate (ssl_context=)",
+            "requires a client certificate (cert=)",
         ),
         (of_tls_1_0, "supports no TLS version that is allowed here (TLSV1_ALERT_PROTOCOL_VERSION)", "TLS 1.2 or later"),
     ],

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from ocipush._oci.descriptor import REF_NAME, Descriptor, Platform, has_document
+from ocipush._oci.descriptor import CONTAINERD_NAME, REF_NAME, Descriptor, Platform, has_document
 from ocipush._oci.digest import Digest
-from ocipush._oci.document import MAX_DESCRIPTORS, Index, Manifest, parse_document
+from ocipush._oci.document import MAX_DESCRIPTORS, Index, Manifest, parse_document, parse_layout_index
 from ocipush._oci.media_types import OCI_INDEX, OCI_MANIFEST
 from ocipush.errors import InvalidLayoutError
 
@@ -23,6 +23,12 @@ LAYER = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha51
 
 def document(**fields: Any) -> bytes:
     return json.dumps(fields).encode()
+
+
+def index_of(raw: bytes) -> Index:
+    index = parse_document(raw, where="i")
+    assert isinstance(index, Index)
+    return index
 
 
 def test_blobs_of_a_manifest_are_its_layers_and_then_its_config() -> None:
@@ -76,6 +82,46 @@ def test_platform_keeps_the_version_and_features_of_the_operating_system() -> No
 )
 def test_platform_is_printed_as_os_architecture_and_variant(platform: dict[str, Any], text: str) -> None:
     assert str(Platform.model_validate(platform)) == text
+
+
+@pytest.mark.parametrize(
+    ("annotations", "names", "full"),
+    [
+        ({}, (), None),
+        ({REF_NAME: "1.0"}, ("1.0",), "1.0"),
+        ({CONTAINERD_NAME: "r.example/app:1.0"}, ("r.example/app:1.0",), "r.example/app:1.0"),
+        ({REF_NAME: "1.0", CONTAINERD_NAME: "r.example/app:1.0"}, ("1.0", "r.example/app:1.0"), "r.example/app:1.0"),
+        ({REF_NAME: "a.example/b:2", CONTAINERD_NAME: "r.example/app:1"}, ("a.example/b:2", "r.example/app:1"), "a.example/b:2"),
+        ({REF_NAME: "r.example/app:1", CONTAINERD_NAME: "r.example/app:1"}, ("r.example/app:1",), "r.example/app:1"),
+    ],
+)  # fmt: skip
+def test_names_are_those_of_both_annotations_and_the_fuller_one_is_shown(
+    annotations: dict[str, str], names: tuple[str, ...], full: str | None
+) -> None:
+    (one,) = index_of(document(manifests=[{**CONFIG, "annotations": annotations}])).manifests
+    assert (one.names, one.full_name) == (names, full)
+
+
+@pytest.mark.parametrize(
+    ("fields", "read"),
+    [
+        ({"annotations": {"x": None}}, {"annotations": {"x": ""}}),
+        ({"platform": {"architecture": None, "os": None}}, {"platform": Platform()}),
+    ],
+)
+def test_null_is_read_as_the_empty_string_that_go_reads(fields: dict[str, Any], read: dict[str, Any]) -> None:
+    (one,) = index_of(document(manifests=[{**CONFIG, **fields}])).manifests
+    assert {name: getattr(one, name) for name in read} == read
+
+
+def test_bad_descriptor_of_a_layout_spoils_only_itself() -> None:
+    bad = [{**CONFIG, "digest": "md5:0"}, 7, {**CONFIG, "annotations": {"a": 1}}]
+    index, problems = parse_layout_index(document(manifests=[bad[0], CONFIG, *bad[1:]]), where="index.json")
+    assert [one.digest for one in index.manifests] == [CONFIG["digest"]]
+    assert [text.partition(":")[0] for text in problems] == ["manifests.0", "manifests.2", "manifests.3"]
+    for others in ({"manifests": bad}, {"manifests": [CONFIG, bad[0]], "schemaVersion": 1}, {"config": CONFIG}):
+        with pytest.raises(InvalidLayoutError):
+            parse_layout_index(document(**others), where="index.json")
 
 
 def test_index_gives_the_references_of_its_manifests() -> None:

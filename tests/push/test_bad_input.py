@@ -169,6 +169,10 @@ def cycle(length: int) -> Callable[[Path], None]:
     return make
 
 
+def huge_index(store: Path) -> None:
+    (store / "app/index.json").write_bytes(b" " * (64 << 20 | 1))
+
+
 def link_to_outside(place: Callable[[Path], Path]) -> Callable[[Path], None]:
     def make(store: Path) -> None:
         inside = place(store)
@@ -240,7 +244,14 @@ CASES = [
     Case("unknown reference", near, NOT_FOUND, "no image", "'docker.io/alpine:3.18.0'", image="docker.io/alpine:3.18"),
     Case("nothing near", nothing, NOT_FOUND, "no image 'zzz'", "ocipush image list", image="zzz"),
     Case("white space for an image", nothing, NOT_FOUND, "no image ''", "ocipush image list", image=" "),
-    Case("image that climbs", nothing, NOT_FOUND, "no image '../outside'", "ocipush image list", image="../outside"),
+    Case(
+        "image that climbs",
+        nothing,
+        NOT_FOUND,
+        "no image 'app/../../outside'",
+        "ocipush image list",
+        image="app/../../outside",
+    ),
     Case("empty store", empty_store, NOT_FOUND, "no image 'app'", "the store is empty"),
     Case("missing store", no_store, NOT_FOUND, "no image 'app'", "store="),
     Case("store that is a file", file_for_a_store, NOT_FOUND, "no image 'app'", "store="),
@@ -279,7 +290,7 @@ CASES = [
     Case("index.json with a mark", index_text("\ufeff{}"), INVALID, "BOM"),
     Case("index.json no object", index_text("[]"), INVALID, "not a JSON object"),
     Case("index.json that nests", index_text("[" * 100_000), INVALID, "nested more than 100 levels deep"),
-    Case("index.json over 4 MiB", index_text(" " * (4 << 20 | 1)), INVALID, "4 MiB", "no larger index.json"),
+    Case("index.json over 64 MiB", huge_index, INVALID, "64 MiB", "no larger index.json"),
     Case("index.json twice", index_text('{"manifests": [], "manifests": []}'), INVALID, "duplicate key"),
     Case("index.json a manifest", index_text(json.dumps({"config": {"digest": ZERO, "size": 1}})), INVALID, "index"),
     Case("index.json both", lambda store: write_index(store, [root(store)], layers=[]), INVALID, "at once", "disagree"),
@@ -418,7 +429,7 @@ def test_bad_input_is_one_error_before_any_request(
     hint = rewrite_hint(case.hint) or "" if way == "command" else case.hint
     assert hint in told.hint
     assert told.hint
-    assert ("--" in told.hint) is (way == "command" and "--" in hint)
+    assert way == "command" or "--" not in told.hint
     assert len(told.message) < 1000
     assert (ocipush_registry.connections, ocipush_registry.requests) == (0, [])
 
@@ -481,7 +492,7 @@ def open_directory() -> Iterator[Path]:
         ("store/app/oci-layout", "oci-layout cannot be opened: Permission denied", "run as a user who may read it"),
         ("store/app/blobs", "cannot be opened: Permission denied", "run as a user who may read it"),
         ("layer", "cannot be opened: Permission denied", "run as a user who may read it"),
-        ("ca.pem", "ca.pem cannot be used: [Errno 13] Permission denied", "PEM"),
+        ("ca.pem", "ca.pem cannot be read: Permission denied", "PEM"),
     ],
 )
 def test_unreadable_file_is_one_error_before_any_request(

@@ -45,8 +45,10 @@ class SyncTransport(httpx.BaseTransport): ...
 PUSHER = [
     ({"store": 1}, TypeError, r"store must be str or PathLike, not int"),
     ({"store": None}, TypeError, r"store must be str or PathLike, not None"),
-    ({"authfile": b"auth.json"}, TypeError, r"authfile must be str or PathLike or None, not bytes"),
-    ({"credentials": [("r.example", "x")]}, TypeError, r"credentials must be Mapping or None, not list"),
+    ({"authfile": 1}, TypeError, r"authfile must be str or PathLike or Sequence or None, not int"),
+    ({"authfile": ["docker", 1]}, TypeError, r"authfile must hold str or PathLike, not int"),
+    ({"authfile": b"auth.json"}, TypeError, r"authfile must hold str or PathLike, not int"),
+    ({"credentials": [("r.example", "x")]}, TypeError, r"credentials must be Mapping or Callable or None, not list"),
     (
         {"credentials": {"r.example": ("user", "secret")}},
         TypeError,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 
 def free_port() -> int:
@@ -109,13 +109,13 @@ def small_disk(directory: Path, size: str) -> Generator[None]:
 
 
 @contextmanager
-def nginx(home: Path, upstream: str, *settings: str) -> Generator[str]:
-    """Nginx in front of ``upstream``, with these lines in its location; its host and port."""
+def nginx(home: Path, upstream: str, *settings: str, tls: Sequence[str] = ()) -> Generator[str]:
+    """Nginx in front of ``upstream``, with these lines in its location, and those of TLS in its server; its host and port."""
     port = free_port()
     home.mkdir()
     folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "\n".join(f"{name}_temp_path {home / name};" for name in folders)
-    lines = "\n".join(settings)
+    lines, more = "\n".join(settings), "\n".join(tls)
     owner = "user root;" if os.geteuid() == 0 else ""
     (home / "nginx.conf").write_text(
         f"""
@@ -128,7 +128,8 @@ def nginx(home: Path, upstream: str, *settings: str) -> Generator[str]:
             access_log off;
             {temporary}
             server {{
-                listen 127.0.0.1:{port};
+                listen 127.0.0.1:{port}{" ssl" if tls else ""};
+                {more}
                 location / {{
                     proxy_pass http://{upstream};
                     proxy_set_header Host $http_host;

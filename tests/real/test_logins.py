@@ -26,6 +26,31 @@ with_login = pytest.mark.parametrize("server", ["htpasswd", "token"], indirect=T
 with_tokens = pytest.mark.parametrize("server", ["token"], indirect=True)
 
 
+LOGIN_TOOLS = ["skopeo", "buildah"]
+
+
+@pytest.mark.parametrize("server", ["htpasswd"], indirect=True)
+@pytest.mark.parametrize("tool", LOGIN_TOOLS)
+@pytest.mark.parametrize("namespace", ["", "/team"], ids=["registry", "namespace"])
+async def test_login_that_another_tool_saved_is_used(
+    server: Server, store: Path, tmp_path: Path, tool: str, namespace: str
+) -> None:
+    file = tmp_path / "auth.json"
+    command = [tool, "login", "--authfile", str(file), "--username", LOGIN.username, "--password-stdin"]
+    command += ["--tls-verify=false", f"{server.host}{namespace}"]
+    run = subprocess.run(command, input=LOGIN.password, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    before = file.read_bytes()
+    result = await ocipush.push("umoci", store=store, target=f"{server.host}/team/app:v1", authfile=file)
+    assert not result.unchanged
+    if namespace:
+        with pytest.raises(ocipush.errors.AuthenticationError):
+            await ocipush.push("umoci", store=store, target=f"{server.host}/other/app:v1", authfile=file)
+    with pytest.raises(ocipush.errors.CredentialError, match="does not write"):
+        ocipush.save_login(server.host, LOGIN, authfile=file)
+    assert file.read_bytes() == before
+
+
 def tokens_of(server: Server) -> TokenService:
     assert server.tokens is not None
     return server.tokens

@@ -8,11 +8,11 @@ import os
 import subprocess
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import pytest
-from tests.real.images import digests_in, reachable, root_of
+from tests.real.images import digests_in, reachable, root_of, run
 
 import ocipush
 
@@ -121,3 +121,35 @@ async def test_unknown_ca_is_refused_and_the_hint_names_the_option(server: Serve
         await call()
     result = await call(tls_verify=False)
     assert not result.unchanged
+
+
+@pytest.mark.parametrize("image", ["umoci", "index"])
+async def test_archive_of_skopeo_arrives_digest_for_digest(
+    server: Server, store: Path, tmp_path: Path, image: str
+) -> None:
+    archive, layout = tmp_path / f"{image}.tar", tmp_path / "layout"
+    run("skopeo", "copy", "--all", f"oci:{store / image}:v1", f"oci-archive:{archive}:v1")
+    layout.mkdir()
+    run("tar", "-xf", archive, "-C", layout)
+    target = f"{server.host}/team/{image}:archive"
+    result = await ocipush.push(archive, target=target, **server.push_options)
+    assert (result.digest, result.media_type) == (root_of(layout)["digest"], IMAGES[image])
+    assert_same(server, target, layout, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("compress", ["gzip", "none"])
+async def test_docker_archive_of_skopeo_arrives_with_the_same_layers(
+    server: Server, store: Path, tmp_path: Path, compress: Literal["gzip", "none"]
+) -> None:
+    archive = tmp_path / "saved.tar"
+    target = f"{server.host}/team/saved:{compress}"
+    run("skopeo", "copy", f"oci:{store / 'umoci'}:v1", f"docker-archive:{archive}:{target}")
+    async with ocipush.Pusher(**server.push_options) as pusher:
+        result = await pusher.push(archive, compress=compress)
+        again = await pusher.push(archive, compress=compress)
+    assert (result.reference, again.unchanged, again.digest) == (target, True, result.digest)
+    server.skopeo("copy", f"docker://{target}", f"docker-archive:{tmp_path / 'pulled.tar'}")
+    saved, pulled = (
+        json.loads(run("tar", "-xOf", tmp_path / name, "manifest.json")) for name in ("saved.tar", "pulled.tar")
+    )
+    assert (pulled[0]["Config"], pulled[0]["Layers"]) == (saved[0]["Config"], saved[0]["Layers"])

@@ -87,8 +87,8 @@ async def test_layout_opened_just_before_asyncio_cancels_the_task_is_closed(imag
     opened = threading.Event()
     real = Layout.open_blocking
 
-    def opening(path: Path) -> Layout:
-        found = real(path)
+    def opening(path: Path, check_cancelled: Callable[[], None]) -> Layout:
+        found = real(path, check_cancelled)
         opened.set()
         return found
 

@@ -70,7 +70,7 @@ def break_manifest(layout: Path) -> None:
     [
         (write("index.json", b"{"), errors.InvalidLayoutError, "not JSON"),
         (without_index, errors.InvalidLayoutError, "not an OCI layout"),
-        (write("index.json", b" " * 4194305), errors.InvalidLayoutError, "4 MiB"),
+        (write("index.json", b" " * 67108865), errors.InvalidLayoutError, "64 MiB"),
         (write("oci-layout", b'{"imageLayoutVersion":"2"}'), errors.InvalidLayoutError, "version"),
         (edit_index(manifests=[]), errors.ManifestNotFoundError, "no image"),
         (edit_index(manifests=[{"digest": "sha256:../../x", "size": 1}]), errors.InvalidLayoutError, "not a digest"),

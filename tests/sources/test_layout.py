@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests import layouts
 from tests.descriptors import open_descriptors
 
 from ocipush import errors
@@ -28,6 +31,11 @@ def archive(path: Path) -> Path:
     return path.parent / "app.tar"
 
 
+def text(path: Path) -> Path:
+    (path.parent / "app.txt").write_text("FROM scratch\n" * 100)
+    return path.parent / "app.txt"
+
+
 def below_a_file(path: Path) -> Path:
     return archive(path) / "app"
 
@@ -43,6 +51,18 @@ def skopeo_dir(path: Path) -> Path:
     (made / "version").write_text("Directory Transport Version: 1.1\n")
     (made / "manifest.json").write_text("{}")
     return made
+
+
+def ollama(path: Path) -> Path:
+    for name in ("manifests", "blobs"):
+        (path.parent / "models" / name).mkdir(parents=True)
+    return path.parent / "models"
+
+
+def sparse(path: Path) -> Path:
+    (path / "index.json").unlink()
+    (path / "oci-layout").rename(path / "sparse-oci-layout")
+    return path
 
 
 def empty(path: Path) -> Path:
@@ -65,13 +85,16 @@ def linked_index(path: Path) -> Path:
     ("make", "words", "hint"),
     [
         (absent, "No such file or directory", "check the path"),
-        (archive, "it is a file, not a directory", "unpack it"),
+        (archive, "app.tar is empty", "copy the archive again"),
+        (text, "is not a tar archive", "write it again"),
         (below_a_file, "Not a directory", "check the path"),
         (loop, "Too many levels of symbolic links", "check the path"),
         (skopeo_dir, "not an OCI layout", "`skopeo copy dir:{path} oci:DIRECTORY`"),
-        (empty, "not an OCI layout", "a layout is a directory with index.json"),
+        (ollama, "not an OCI layout", "it looks like the models of ollama"),
+        (sparse, "not an OCI layout", "a layout of rules_img without layers"),
+        (empty, "not an OCI layout", "a layout is a directory or a tar archive with index.json"),
         (without_index, "not an OCI layout", "damaged or incomplete"),
-        (linked_index, "it is a symbolic link, which is not followed", "`cp -rL`"),
+        (linked_index, "it is a symbolic link that leads out, which is not followed", "`cp -rL`"),
     ],
 )
 async def test_hint_fits_what_was_found_instead_of_a_layout(
@@ -99,3 +122,19 @@ async def test_document_larger_than_its_descriptor_says_is_not_read_whole(image:
         assert len(opened.read_document(root)) == root.size + 1
         with pytest.raises(errors.BlobCorruptError, match="does not match its descriptor"):
             await read_contents(opened, root)
+
+
+async def test_invalid_descriptor_causes_a_warning_and_the_others_are_used(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    image = layouts.add_manifest(layout, [b"layer"])
+    layouts.write_layout(layout, [{**image, "digest": "md5:0"}, image])
+    async with await Layout.open(layout) as opened:
+        assert opened.select().digest == image["digest"]
+        assert "index.json: a descriptor is ignored: manifests.0: digest: 'md5:0' is not a digest" in opened.warnings[0]
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.0.12", "1.1.0"])
+async def test_layout_of_any_version_1_is_read(image: Path, version: str) -> None:
+    (image / "oci-layout").write_text(json.dumps({"imageLayoutVersion": version}))
+    async with await Layout.open(image) as opened:
+        assert opened.warnings == ()

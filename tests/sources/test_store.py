@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ocipush._sources.base import Tree
+
 REF = "host.example/team/app:1"
 
 
@@ -48,7 +50,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = Layout.read
 
-    def spy(directory: Directory) -> Layout:
+    def spy(directory: Tree) -> Layout:
         names.append(directory.path.name)
         return real(directory)
 
@@ -128,7 +130,7 @@ async def test_directory_that_becomes_a_link_after_it_matched_is_not_followed(
     assert write(tmp_path, "outside", b"secret") != digest
     real = Layout.read
 
-    def read(directory: Directory) -> Layout:
+    def read(directory: Tree) -> Layout:
         layout = real(directory)
         swap(store, tmp_path / "outside")
         return layout
@@ -167,8 +169,8 @@ def test_store_that_becomes_a_link_after_it_was_opened_is_not_followed(
     write(tmp_path / "other", "app", b"secret", REF)
     real = Directory.open
 
-    def opened(path: Path) -> Directory:
-        directory = real(path)
+    def opened(path: Path, **options: Any) -> Directory:
+        directory = real(path, **options)
         path.rename(tmp_path / "moved")
         path.symlink_to(tmp_path / "other")
         return directory

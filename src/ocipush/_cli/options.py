@@ -60,6 +60,11 @@ def _options_with_value(group: click.Group) -> frozenset[str]:
     return frozenset(names - {"--tls-verify"})
 
 
+def is_path(image: str) -> bool:
+    """Whether an IMAGE is a path, not a name of the store."""
+    return image in {".", ".."} or image.startswith(("/", "./", "../"))
+
+
 def read_bool(_ctx: click.Context, _param: click.Parameter, value: str) -> bool:
     """Read one of the spellings that Go's flag package accepts."""
     if value not in _TRUE | _FALSE:
@@ -80,8 +85,10 @@ def read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Remember an option, which may stand before or after the subcommand."""
-    if value == "":
+    if value == "" or (isinstance(value, tuple) and "" in value):
         raise click.BadParameter("it is empty")
+    if isinstance(value, tuple):  # an option that can be repeated, also on both sides of the subcommand
+        value = ctx.obj.get(param.name, ()) + value or None
     if value is not None and value is not False:
         ctx.obj[param.name] = value
     return value
@@ -109,11 +116,24 @@ def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         _global_option("--debug", is_flag=True, help="Log every request, and show tracebacks."),
         _global_option("--quiet", "-q", is_flag=True, help="Print only the result, warnings and errors."),
-        _global_option("--ca-file", metavar="FILE", help="Trust an additional CA certificate, a PEM file."),
+        _global_option(
+            "--ca-file", metavar="FILE", help="Trust additional CA certificates: a PEM file or a directory."
+        ),
+        _global_option("--cert", metavar="FILE", help="Client certificate, a PEM file."),
+        _global_option(
+            "--key", metavar="FILE", help="Key of the client certificate.  [default: in the file of --cert]"
+        ),
+        _global_option(
+            "--cert-dir",
+            metavar="DIR",
+            help="Directory with the certificates for each registry, like Docker's certs.d.",
+        ),
         _global_option(
             "--authfile",
             metavar="FILE",
-            help="Login file.  [env: OCIPUSH_AUTHFILE; default: /var/lib/ar/auth.json]",
+            multiple=True,
+            help="Login file, or docker or podman for the file of that tool. Can be repeated.  "
+            "[env: OCIPUSH_AUTHFILE; default: /var/lib/ar/auth.json]",
         ),
         _global_option("--images-store-dir", metavar="DIR", help=f"Image store.  [default: {DEFAULT_STORE}]"),
     ):
@@ -155,6 +175,16 @@ _PUSH_OPTIONS: Final = (
         "--force",
         is_flag=True,
         help="Upload everything again, even blobs the registry claims to have.",
+    ),
+    click.option(
+        "--follow-links",
+        is_flag=True,
+        help="Follow symbolic links that lead out of the layout, too, and hash the files.",
+    ),
+    click.option(
+        "--compress",
+        type=click.Choice(["gzip", "none"]),
+        help="How layers of a `docker save` archive are compressed that are not yet.  [default: gzip]",
     ),
     click.option(
         "--concurrency",

@@ -8,14 +8,15 @@ not strings, so that both can read them.
 import inspect
 import re
 import ssl
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from os import PathLike
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from .._credentials.base import Login, registry_of
+from .._credentials.chain import LoginFunction
 from .._events import OnEvent
 from .._http.timeouts import Timeouts
 from .._oci.reference import Reference, strip_white_space
@@ -61,7 +62,17 @@ def _plain_function(name: str, value: OnEvent) -> OnEvent:
     return value
 
 
-def _logins(name: str, value: Mapping[str, object]) -> dict[str, Login]:
+def _authfiles(name: str, value: object) -> object:
+    if not isinstance(value, str | PathLike):
+        for file in cast("Sequence[object]", value):
+            if not isinstance(file, str | PathLike):
+                raise TypeError(f"{name} must hold str or PathLike, not {_shown(type(file))}")
+    return value
+
+
+def _logins(name: str, value: Mapping[str, object] | LoginFunction) -> dict[str, Login] | LoginFunction:
+    if not isinstance(value, Mapping):
+        return value
     logins: dict[str, Login] = {}
     for registry, login in value.items():
         if not isinstance(login, Login):
@@ -79,6 +90,12 @@ def _hosts(name: str, value: Collection[object]) -> tuple[object, ...]:
         if found is None or not 0 < int(found[1] or 443) < 65536:
             raise ValueError(f"{name} must hold host or host:port, not {host!r}")
     return hosts
+
+
+def _compression(name: str, value: str) -> str:
+    if value not in {"gzip", "none"}:
+        raise ValueError(f"{name} must be 'gzip' or 'none', not {value!r}")
+    return value
 
 
 def _async_transport(name: str, value: Any) -> Any:
@@ -112,6 +129,8 @@ class _ImageOptions(TypedDict, total=False):
     include_foreign: Annotated[bool, Option(default=False)]
     mount_from: Annotated[str | None, Option(check=_repository)]
     force: Annotated[bool, Option(default=False)]
+    compress: Annotated[Literal["gzip", "none"], Option("gzip", _compression)]
+    follow_links: Annotated[bool, Option(default=False)]
 
 
 class PushOptions(_ImageOptions, total=False):
@@ -126,6 +145,9 @@ class PushOptions(_ImageOptions, total=False):
         include_foreign: upload non-distributable layers too.
         mount_from: a repository of the same registry that may hold the blobs; those it holds are mounted, not uploaded.
         force: upload everything again, even blobs the registry claims to have; for a registry that has lost blobs.
+        compress: how layers of a ``docker save`` archive are compressed that are not compressed yet; "gzip" or "none".
+        follow_links: follow symbolic links that lead out of the layout, too. What they lead to is hashed before it is
+            sent.
         tls_verify: overrides the option of the ``Pusher`` for this push.
     """
 
@@ -137,12 +159,20 @@ class PusherOptions(TypedDict, total=False):
 
     Keys:
         store: the directory in which images are looked up by name.
-        authfile: the login file; default ``$OCIPUSH_AUTHFILE``, else ``/var/lib/ar/auth.json``.
-        credentials: logins by registry, used before the login file; ``docker.io`` means Docker Hub.
+        authfile: the login file, or a list of them, used in their order; default ``$OCIPUSH_AUTHFILE``, else
+            ``/var/lib/ar/auth.json``. The strings ``docker`` and ``podman`` stand for the files of these tools
+            (docs/logins.md).
+        credentials: logins by registry, used before the login files; ``docker.io`` means Docker Hub. Or a function,
+            sync or async, that is called with the registry and returns a ``Login`` or None. It is called again
+            when a login was refused.
         tls_verify: False accepts any certificate, and uses plain HTTP where the registry does not speak TLS
             (docs/requests.md, "Plain HTTP").
-        ca_file: PEM file of a certificate authority to trust in addition to the system's.
-        ssl_context: an SSL context of your own instead; not used while ``tls_verify`` is False.
+        ca_file: PEM file of certificate authorities to trust in addition to the system's, or a directory of such files.
+        cert: PEM file with the certificate that registries and proxies ask a client for.
+        key: PEM file with its private key; default: it is in the file of ``cert``.
+        cert_dir: a directory with the certificates for each registry, as Docker and Podman have them in ``certs.d``:
+            ``HOST:PORT/*.crt``, ``*.cert`` and ``*.key``.
+        ssl_context: an SSL context of your own instead of all these; not used while ``tls_verify`` is False.
         timeouts: how long each step of a request may take.
         retry: how often requests and blobs are tried.
         concurrency: maximum number of small blobs uploaded concurrently to one registry, over all pushes; while the
@@ -159,10 +189,13 @@ class PusherOptions(TypedDict, total=False):
     """
 
     store: Annotated[str | PathLike[str], Option(DEFAULT_STORE)]
-    authfile: Annotated[str | PathLike[str] | None, Option()]
-    credentials: Annotated[Mapping[str, Login] | None, Option(check=_logins)]
+    authfile: Annotated[str | PathLike[str] | Sequence[str | PathLike[str]] | None, Option(check=_authfiles)]
+    credentials: Annotated[Mapping[str, Login] | LoginFunction | None, Option(check=_logins)]
     tls_verify: Annotated[bool, Option(default=True)]
     ca_file: Annotated[str | PathLike[str] | None, Option()]
+    cert: Annotated[str | PathLike[str] | None, Option()]
+    key: Annotated[str | PathLike[str] | None, Option()]
+    cert_dir: Annotated[str | PathLike[str] | None, Option()]
     ssl_context: Annotated[ssl.SSLContext | None, Option()]
     timeouts: Annotated[Timeouts | None, Option()]
     retry: Annotated[RetryPolicy | None, Option()]
@@ -234,6 +267,8 @@ def _types(hint: Any) -> tuple[type, ...]:
     """The classes that a type hint accepts, without their arguments."""
     if isinstance(hint, UnionType):
         return tuple(one for member in get_args(hint) for one in _types(member))
+    if get_origin(hint) is Literal:
+        return (str,)
     return (object if hint is Any else get_origin(hint) or hint,)
 
 

@@ -277,15 +277,15 @@ def _standing(answer: Answer, kind: Kind, asker: Asker, before: Standing | None)
         return Standing.IDENTITY if asker.has_identity_token else Standing.REFUSED
     if not sent:
         return Standing.IDENTITY if asker.has_identity_token and "basic" in schemes else Standing.UNSENT
-    return _standing_of_sent(answer, kind, sent, before)
+    return _standing_of_sent(answer, kind, sent.startswith("Bearer ") and asker.has_token, before)
 
 
-def _standing_of_sent(answer: Answer, kind: Kind, sent: str, before: Standing | None) -> Standing:
+def _standing_of_sent(answer: Answer, kind: Kind, granted: bool, before: Standing | None) -> Standing:
     if lacks_scope(answer):
         return Standing.DENIED
     if before is Standing.WORKED:
         return Standing.WORKED
-    if sent.startswith("Bearer "):
+    if granted:  # by a token service; else it is the login itself
         distrusted = kind is Kind.LOGIN or "invalid_token" in _errors_of_challenge(answer)
         return Standing.DISTRUSTED if distrusted else Standing.DENIED
     return before or Standing.REFUSED

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from .._http.answer import Answer
 
     Fetch = Callable[[Request], Awaitable[Answer]]
+    Renew = Callable[[Login], Awaitable[Login | None]]
 
 
 _CLIENT_ID: Final = "ocipush"
+_FUTILE: Final = 5.0  # seconds for which nobody is asked for another login again, after there was none
 _EARLY: Final = 10.0  # seconds before its end that a token is renewed; of a short life, the last quarter
 
 
@@ -66,15 +68,19 @@ class Authorizer:
         registry: the registry, as in a reference; errors name it.
         login: the login for this origin, or None to stay anonymous.
         tls_verify: False lets the origin name a token service of plain HTTP anywhere, not on this machine only.
+        renew: called with a login that was refused; returns the one to use instead, or the same one, or None.
 
     Attributes:
         has_token: whether a token service has granted a token for the login.
         asks_for_reads: whether the registry requires a login, or a token, for reading too.
     """
 
-    def __init__(self, login: Login | None, *, registry: str, tls_verify: bool) -> None:
+    def __init__(self, login: Login | None, *, registry: str, tls_verify: bool, renew: Renew | None = None) -> None:
         self.login = login
         self.registry = registry
+        self._renew = renew
+        self._renewing = anyio.Lock()
+        self._futile_until = float("-inf")
         self.has_token = False
         self.asks_for_reads = False
         self._tls_verify = tls_verify
@@ -100,7 +106,7 @@ class Authorizer:
             UnsafeLocationError: the login would be sent to the realm without TLS.
         """
         challenge = self._challenge
-        if challenge is None or challenge.scheme == "basic":
+        if challenge is None or challenge.scheme == "basic" or self._registry_token is not None:
             return self.held(scope)
         key = service, scope = self._key(challenge, scope)
         if (slot := self._slots.get(key)) is None:
@@ -126,6 +132,8 @@ class Authorizer:
             return None
         if self._challenge.scheme == "basic":
             return self._basic()
+        if self._registry_token is not None:
+            return f"Bearer {self._registry_token}"
         slot = self._slots.get(self._key(self._challenge, scope))
         return slot.header if slot else None
 
@@ -144,10 +152,36 @@ class Authorizer:
         self.asks_for_reads |= answer.request.method in {"GET", "HEAD"}
         if challenge.scheme == "basic":
             return self._basic() is not None and used != self._basic()
+        if self._registry_token is not None:
+            return used != self.held(scope)
         slot = self._slots.get(self._key(challenge, scope))
         if slot is not None and slot.header == used:
             slot.header, slot.renew_at = None, float("-inf")
         return True
+
+    async def renew_login(self, used: str | None) -> bool:
+        """Ask for another login, if ``used`` is the present one and was refused. Returns whether another attempt can succeed.
+
+        Raises:
+            CredentialError: the logins cannot be read.
+        """
+        return used is not None and used == self.held("") and await self._replace_login(self.login)
+
+    async def _replace_login(self, refused: Login | None) -> bool:
+        if refused is None or self._renew is None:
+            return False
+        async with self._renewing:
+            if self.login != refused:  # another worker has replaced it
+                return True
+            if anyio.current_time() < self._futile_until:
+                return False
+            login = await self._renew(refused)
+            if login is None or login == refused:
+                self._futile_until = anyio.current_time() + _FUTILE
+                return False
+            self._spent.extend(filter(None, (refused.password, refused.registry_token, self._basic_value())))
+            self.login, self._refresh = login, None
+            return True
 
     @property
     def anonymous(self) -> bool:
@@ -156,19 +190,26 @@ class Authorizer:
 
     @property
     def has_identity_token(self) -> bool:
-        """Whether the login is an identity token."""
-        return self.login is not None and self.login.identity_token is not None
+        """Whether the login is an identity token, or a registry token, which no registry takes as a password either."""
+        return self.login is not None and (self.login.identity_token or self.login.registry_token) is not None
 
     def conceal(self, text: str) -> str:
         """``text`` without the login and its tokens: a registry may echo what it was sent."""
-        basic = (self._basic() or "").removeprefix("Basic ")
-        return conceal(text, (self.login.password if self.login else "", basic, *self._spent))
+        given = (self.login.password if self.login else "", self._registry_token or "", self._basic_value())
+        return conceal(text, (*given, *self._spent))
+
+    @property
+    def _registry_token(self) -> str | None:
+        return self.login.registry_token if self.login else None
 
     def _basic(self) -> str | None:
-        if self.login is None or self.login.identity_token is not None:
-            return None
-        pair = f"{self.login.username}:{self.login.password}".encode()
-        return f"Basic {base64.b64encode(pair).decode()}"
+        value = self._basic_value()
+        return f"Basic {value}" if value else None
+
+    def _basic_value(self) -> str:
+        if self.login is None or self.login.identity_token is not None or self._registry_token is not None:
+            return ""
+        return base64.b64encode(f"{self.login.username}:{self.login.password}".encode()).decode()
 
     def _key(self, challenge: Challenge, scope: str) -> tuple[_Service, str]:
         asked = challenge.parameters.get("scope", "")
@@ -177,8 +218,10 @@ class Authorizer:
         return _Service(challenge.parameters.get("realm", ""), challenge.parameters.get("service")), scope
 
     async def _new_grant(self, service: _Service, scope: str, fetch: Fetch) -> Grant:
-        asked = _Service(self._checked(service.realm), service.name)
+        login, asked = self.login, _Service(self._checked(service.realm), service.name)
         answer = await self._ask(asked, scope, fetch)
+        if answer.status in {400, 401, 403} and await self._replace_login(login):
+            answer = await self._ask(asked, scope, fetch)
         if answer.status != 200:
             name = scope.split(":")[1] if scope.startswith("repository:") else ""
             raise error_for(answer, Kind.TOKEN, self, repository=name)

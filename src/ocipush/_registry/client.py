@@ -17,6 +17,7 @@ from .statuses import Kind, Meaning, meaning_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from .._credentials.base import Login
     from .._http.addresses import AddressPolicy
     from .._http.answer import Answer
     from .._http.client import Client
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 class Authorizer(Asker, Protocol):
     """What answers the challenges of a registry; see ``authorizer``."""
+
+    @property
+    def login(self) -> Login | None:
+        """The login that is used now."""
+        ...
 
     @property
     def service(self) -> str | None:
@@ -45,6 +51,10 @@ class Authorizer(Asker, Protocol):
 
     def held(self, scope: str) -> str | None:
         """The Authorization value at hand."""
+        ...
+
+    async def renew_login(self, used: str | None) -> bool:
+        """Ask for another login after ``used`` was refused."""
         ...
 
     def learn(self, answer: Answer, scope: str, used: str | None) -> bool:
@@ -124,7 +134,11 @@ class RegistryClient:
         repeat = partial(self._repeat, kind=kind, at_most=attempts)
         answer = await self._send_with_login(request, scope, repeat)
         if answer.renewable:
-            answer = replace(await self._send_with_login(request, scope, repeat), renewable=False)
+            login = self.route.authorizer.login
+            answer = await self._send_with_login(request, scope, repeat)
+            if answer.renewable and self.route.authorizer.login != login:  # the one before has ended
+                answer = await self._send_with_login(request, scope, repeat)
+            answer = replace(answer, renewable=False)
         self._show_warnings(answer)
         return answer
 
@@ -154,9 +168,10 @@ class RegistryClient:
         answer = await send(_authorized(request, authorization))
         if authorization is not None:
             self._note_login(answer)
-        if answer.status == 401 and ours and authorizer.learn(answer, scope, authorization):
-            return replace(answer, renewable=True)
-        return answer
+        if answer.status != 401 or not ours:
+            return answer
+        renewable = authorizer.learn(answer, scope, authorization) or await authorizer.renew_login(authorization)
+        return replace(answer, renewable=renewable)
 
     def _note_login(self, answer: Answer) -> None:
         """Note whether the login that was sent has been accepted. A registry whose reads are anonymous ignores it there."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .._credentials.base import Login
     from .._events import BlobOutcome
     from .._http.request import Effort
+    from .authorizer import Renew
     from .retry import OnRetry, RetryPolicy
 
     Ask = Callable[[Route], Awaitable["T"]]
@@ -45,8 +46,11 @@ class Endpoint:
         concurrency: maximum number of small blobs sent at the same time.
         large_concurrency: maximum number of blobs of 1 MiB and more, in addition to the small ones.
         allow_hosts: other hosts that the registry may point to, whatever their addresses.
+        renew: called with a login that was refused; returns the one to use instead, or None.
 
     Attributes:
+        registry: as given.
+        login: the one that is used now.
         gate: how fast the registry accepts requests.
         capabilities: what the registry supports, as far as it is known.
         known_blobs: digests that each repository is known to hold.
@@ -61,12 +65,14 @@ class Endpoint:
         concurrency: int = 64,
         large_concurrency: int = 4,
         allow_hosts: Collection[str] = (),
+        renew: Renew | None = None,
     ) -> None:
-        self._registry = registry
+        self.registry = registry
         self._host = "registry-1.docker.io" if registry == DOCKER_HUB else registry
-        self._login = login
+        self.login = login
         self._tls_verify = tls_verify
         self._allow_hosts = allow_hosts
+        self._renew = renew
         self._route: Route | None = None
         self._contact: InFlight[None] | None = None
         self._uploads = SingleFlight["BlobOutcome"]()
@@ -78,7 +84,7 @@ class Endpoint:
     @property
     def counts_pulls(self) -> bool:
         """Whether a GET of a manifest counts as a pull (Docker Hub's rate limit does)."""
-        return self._registry == DOCKER_HUB
+        return self.registry == DOCKER_HUB
 
     def turn(self, size: int) -> anyio.CapacityLimiter:
         """Where a blob of ``size`` bytes waits for its turn."""
@@ -143,7 +149,8 @@ class Endpoint:
             contact.landed.set()
 
     async def _make_contact(self, question: Ask[T], attempts: Attempts, warn: Callable[[str], None]) -> T:
-        authorizer = Authorizer(self._login, registry=self._registry, tls_verify=self._tls_verify)
+        renew = self._renew_login if self._renew is not None else None
+        authorizer = Authorizer(self.login, registry=self.registry, tls_verify=self._tls_verify, renew=renew)
         while True:
             try:
                 return await self._try_schemes(question, authorizer, attempts.effort, warn)
@@ -153,6 +160,12 @@ class Endpoint:
                     raise
                 reason = exc.message
             await attempts.wait(reason, delay)
+
+    async def _renew_login(self, refused: Login) -> Login | None:
+        login = await self._renew(refused) if self._renew is not None else None
+        if login is not None:
+            self.login = login
+        return login
 
     async def _try_schemes(
         self, question: Ask[T], authorizer: Authorizer, effort: Effort, warn: Callable[[str], None]
@@ -167,7 +180,7 @@ class Endpoint:
         def settle(plain: Route) -> None:
             self._settle(plain)
             warn(f"{self._host} does not speak TLS: using plain HTTP")
-            if self._login is not None:
+            if self.login is not None:
                 warn(f"the login for {self._host} is sent over plain HTTP, readable to the network")
 
         return await question(self._new_route("http", authorizer, effort, settle))
@@ -191,9 +204,9 @@ class Endpoint:
         """Whether plain HTTP is allowed: by option, or because all addresses of the name are loopback."""
         if not self._tls_verify:
             return True
-        if not is_loopback(self._registry):
+        if not is_loopback(self.registry):
             return False
-        host, port = split_port(self._registry)
+        host, port = split_port(self.registry)
         try:
             found = await anyio.getaddrinfo(host.strip("[]"), port or 80, type=socket.SOCK_STREAM)
         except OSError:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.from_thread
+import anyio.to_thread
 
-from .layout import Layout
+from .._oci.document import Manifest
+from ..errors import BlobMissingError
+from .docker import DockerArchive
+from .layout import Layout, open_tree
 from .store import match_image
 from .threads import open_in_thread
+from .walk import read_contents
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from .._oci.descriptor import Descriptor
     from .base import Source
+    from .docker import Compression
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +43,72 @@ class Found:
 
 @asynccontextmanager
 async def open_source(
-    image: str | os.PathLike[str], *, ref: str | None, store: str | os.PathLike[str]
+    image: str | os.PathLike[str],
+    *,
+    ref: str | None,
+    store: str | os.PathLike[str],
+    compression: Compression = "gzip",
+    follow_links: bool = False,
 ) -> AsyncGenerator[Found]:
     """Open what ``image`` stands for: a path (``PathLike``), or the name or reference of an image in ``store`` (``str``).
 
-    ``ref`` chooses among several images of one source: a recorded reference, a tag, or a digest.
+    ``ref`` chooses among several images of one source: a recorded reference, a tag, or a digest. ``compression`` is for
+    layers of ``docker save`` archives. ``follow_links``: follow links that lead out of a layout, too.
 
     Raises:
         ImageNotFoundError: the store holds no such image.
         AmbiguousImageError: several images match.
         LayoutError: the source cannot be read.
     """
-    if not isinstance(image, str):
-        async with await Layout.open(image) as layout:
-            root = layout.select(ref)
-            yield Found(layout, root, layout.warnings)
+    if isinstance(image, str):
+        match = await open_in_thread(
+            lambda: match_image(
+                store, image, follow_links=follow_links, check_cancelled=anyio.from_thread.check_cancelled
+            )
+        )
+        async with match.layout as layout:
+            root = match.descriptor if ref is None else None
+            if root is None:
+                root = await anyio.to_thread.run_sync(layout.select, ref)
+            yield Found(layout, root, (*match.warnings, *layout.warnings))
         return
-    match = await open_in_thread(lambda: match_image(store, image, check_cancelled=anyio.from_thread.check_cancelled))
-    async with match.layout as layout:
-        root = match.descriptor if ref is None and match.descriptor is not None else layout.select(ref)
-        yield Found(layout, root, (*match.warnings, *layout.warnings))
+    path = Path(image)
+    opened = await open_in_thread(lambda: _open_path(path, anyio.from_thread.check_cancelled, follow_links))
+    with closing(opened):
+        warnings: tuple[str, ...] = ()
+        if isinstance(opened, Layout):
+            root = await anyio.to_thread.run_sync(opened.select, ref)
+            problem = await _why_incomplete(opened, root)
+            if problem is None:
+                yield Found(opened, root, opened.warnings)
+                return
+            warnings = (f"{problem}; the image is made from manifest.json, so its digest differs",)
+            saved = await anyio.to_thread.run_sync(DockerArchive.read, opened.tree)
+        else:
+            saved = opened
+        async with await saved.convert(ref, compression) as source:
+            yield Found(source, source.select(), warnings)
+
+
+def _open_path(path: Path, check_cancelled: Callable[[], None], follow_links: bool) -> Layout | DockerArchive:
+    """Open the image in a directory or an archive, whatever kind it is."""
+    tree = open_tree(path, check_cancelled, follow_links=follow_links)
+    if tree.has("index.json") or not tree.has("manifest.json") or tree.has("version"):
+        return Layout.read(tree)
+    try:
+        return DockerArchive.read(tree)
+    except BaseException:
+        tree.close()
+        raise
+
+
+async def _why_incomplete(layout: Layout, root: Descriptor) -> str | None:
+    """What the layout in a ``docker save`` archive lacks that ``manifest.json`` has; None if it is whole."""
+    if not layout.tree.has("manifest.json"):
+        return None
+    try:
+        contents = await read_contents(layout, root)
+    except BlobMissingError as exc:
+        return exc.message
+    empty = isinstance(contents.root.content, Manifest) and not contents.root.content.layers
+    return f"{layout.locate(root)} lists no layers" if empty else None

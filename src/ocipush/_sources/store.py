@@ -92,11 +92,15 @@ def list_images(store: str | os.PathLike[str] = DEFAULT_STORE, *, sizes: bool = 
 
 
 def match_image(
-    store: str | os.PathLike[str], image: str, *, check_cancelled: Callable[[], None] = lambda: None
+    store: str | os.PathLike[str],
+    image: str,
+    *,
+    follow_links: bool = False,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> Match:
     """Open the image that IMAGE names (docs/matching.md, "Finding the image"). Blocking.
 
-    ``check_cancelled`` is called before each layout of the store is read. What it raises ends the search.
+    ``follow_links``: in a layout, follow links that lead out of the store, too. ``check_cancelled`` is called before each layout of the store is read. What it raises ends the search.
 
     Raises:
         ImageNotFoundError: with near names.
@@ -104,7 +108,7 @@ def match_image(
         LayoutError: the one asked for cannot be read.
     """
     path, wanted = Path(store), strip_white_space(image)
-    directory = _open_store(path)
+    directory = _open_store(path, follow_links=follow_links)
     if directory is None:
         raise _not_found(path, wanted, [], f"there is no directory {path}")
     with directory:
@@ -119,10 +123,10 @@ def match_image(
     raise _not_found(path, wanted, listed, problem)
 
 
-def _open_store(path: Path) -> Directory | None:
+def _open_store(path: Path, *, follow_links: bool = False) -> Directory | None:
     """Open a store; None if there is no such directory."""
     try:
-        return Directory.open(path)
+        return Directory.open(path, follow_links=follow_links)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
@@ -192,7 +196,7 @@ def _match_recorded(
     with ExitStack() as closing_kept:
         for layout in _layouts(store, check_cancelled):
             listed.append(_describe(layout))
-            recorded = [one for one in layout.index.manifests if wanted and one.ref_name == wanted]
+            recorded = [one for one in layout.index.manifests if wanted and wanted in one.names]
             found += [(layout.path.name, one) for one in recorded]
             if recorded and kept is None:
                 kept = layout
@@ -242,7 +246,7 @@ def _describe(layout: Layout, *, sizes: bool = False) -> StoreImage:
     return StoreImage(
         name=layout.path.name,
         path=layout.path,
-        ref=first.ref_name if first else None,
+        ref=first.full_name if first else None,
         digest=first.digest if first else None,
         media_type=first.media_type if first else None,
         size=_size(layout.path) if sizes else None,
