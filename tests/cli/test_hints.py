@@ -110,4 +110,4 @@ def test_every_option_in_the_table_exists() -> None:
     ],
 )
 def test_error_about_a_refused_value_names_the_option(error: Exception, text: str | None) -> None:
-    assert describe_invalid_option(error) == text
+    assert describe_invalid_option(error, {}) == text

@@ -81,9 +81,9 @@ async def test_basic_login_that_ends_in_the_middle_is_asked_for_once_more(image:
 
 
 async def test_basic_login_that_ends_again_and_again_is_asked_for_each_time(image: Path) -> None:
-    vault = Vault(lasts=6, ends=5)
+    vault = Vault(lasts=12, ends=3)
     await push_with(vault, image, BasicAuth(vault.users), concurrency=1, large_concurrency=1)
-    assert vault.calls == 6
+    assert vault.calls == 4
 
 
 async def test_token_service_that_refuses_the_login_of_before_gets_the_next_one(image: Path) -> None:

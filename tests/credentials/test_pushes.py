@@ -162,7 +162,7 @@ async def test_registry_token_is_sent_as_it_is_and_no_token_service_is_asked(hom
 @pytest.mark.parametrize(
     ("challenge", "hint"),
     [
-        (BEARER, "does not accept the login"),
+        (BEARER, "check the login"),
         ('Basic realm="r"', "the login is an identity token or a registry token, but this registry requires"),
     ],
 )

@@ -137,6 +137,18 @@ async def test_archive_of_skopeo_arrives_digest_for_digest(
     assert_same(server, target, layout, tmp_path / "copy")
 
 
+@pytest.mark.parametrize("image", ["umoci", "index"])
+async def test_directory_of_skopeo_arrives_digest_for_digest(
+    server: Server, store: Path, tmp_path: Path, image: str
+) -> None:
+    directory = tmp_path / image
+    run("skopeo", "copy", "--all", f"oci:{store / image}:v1", f"dir:{directory}")
+    target = f"{server.host}/team/{image}:dir"
+    result = await ocipush.push(directory, target=target, **server.push_options)
+    assert (result.digest, result.media_type) == (root_of(store / image)["digest"], IMAGES[image])
+    assert_same(server, target, store / image, tmp_path / "copy")
+
+
 @pytest.mark.parametrize("compress", ["gzip", "none"])
 async def test_docker_archive_of_skopeo_arrives_with_the_same_layers(
     server: Server, store: Path, tmp_path: Path, compress: Literal["gzip", "none"]

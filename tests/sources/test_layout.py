@@ -45,14 +45,6 @@ def loop(path: Path) -> Path:
     return path.parent / "loop"
 
 
-def skopeo_dir(path: Path) -> Path:
-    made = path.parent / "dir"
-    made.mkdir()
-    (made / "version").write_text("Directory Transport Version: 1.1\n")
-    (made / "manifest.json").write_text("{}")
-    return made
-
-
 def ollama(path: Path) -> Path:
     for name in ("manifests", "blobs"):
         (path.parent / "models" / name).mkdir(parents=True)
@@ -89,7 +81,6 @@ def linked_index(path: Path) -> Path:
         (text, "is not a tar archive", "write it again"),
         (below_a_file, "Not a directory", "check the path"),
         (loop, "Too many levels of symbolic links", "check the path"),
-        (skopeo_dir, "not an OCI layout", "`skopeo copy dir:{path} oci:DIRECTORY`"),
         (ollama, "not an OCI layout", "it looks like the models of ollama"),
         (sparse, "not an OCI layout", "a layout of rules_img without layers"),
         (empty, "not an OCI layout", "a layout is a directory or a tar archive with index.json"),

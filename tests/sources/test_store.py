@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import re
@@ -10,7 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests import layouts
+from tests import archives, layouts
 from tests.descriptors import open_descriptors
 
 import ocipush
@@ -21,6 +22,7 @@ from ocipush._sources.layout import Layout
 from ocipush._sources.open import open_source
 from ocipush._sources.store import match_image
 from ocipush._sources.walk import read_contents
+from ocipush.testing import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +58,12 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Layout, "read", spy)
     return names
+
+
+def read_root(store: Path) -> None:
+    with closing(match_image(store, REF)) as match:
+        assert isinstance(match.layout, Layout)
+        match.layout.read_document(match.layout.select())
 
 
 def found(store: Path, image: str) -> str:
@@ -256,8 +264,8 @@ def test_too_many_open_files_are_not_blamed_on_the_image(
         return real(path, *rest, **options)
 
     monkeypatch.setattr(os, "open", fail)
-    with pytest.raises(errors.OcipushError) as caught, closing(match_image(store, REF)) as match:
-        match.layout.read_document(match.layout.select())
+    with pytest.raises(errors.OcipushError) as caught:
+        read_root(store)
     assert re.search(r"cannot be (read|opened).*: too many open files", caught.value.message)
     assert hint in (caught.value.hint or "")
     assert not isinstance(caught.value, errors.LayoutError)
@@ -322,3 +330,82 @@ def test_image_found_by_its_name_under_another_tag_causes_a_warning(store: Path)
     assert warnings(store, "alpine:3") == ()
     assert warnings(store, "bare:1.0") == ()
     assert warnings(store, "bare:2")
+
+
+def save(path: Path, tag: str) -> None:
+    """An archive of ``docker save`` of one image."""
+    config = b'{"architecture": "amd64", "os": "linux", "rootfs": {"diff_ids": []}}'
+    listed = json.dumps([{"Config": "config.json", "RepoTags": [tag], "Layers": []}]).encode()
+    files = {"config.json": config, "manifest.json": listed}
+    archives.write_archive(path, [(archives.member(name, raw), raw) for name, raw in files.items()])
+
+
+@pytest.fixture
+def stored_archives(store: Path, tmp_path: Path) -> dict[str, str | None]:
+    """Archives in a store, and the digests of their images."""
+    digest = write(tmp_path, "packed", ref=REF)
+    archives.pack(tmp_path / "packed", store / "packed.tar")
+    archives.pack(tmp_path / "packed", store / ".hidden.tar")
+    save(store / "saved.tar", "r.example/team/saved:1")
+    return {"packed": digest, "saved": None}
+
+
+def test_archives_of_a_store_are_listed_by_their_names(store: Path, stored_archives: dict[str, str | None]) -> None:
+    write(store, "unpacked")
+    (store / "notes.txt").write_text("no image")
+    listed = {one.name: one for one in ocipush.list_images(store, sizes=True)}
+    assert list(listed) == ["packed", "saved", "unpacked"]
+    for name, digest in stored_archives.items():
+        path = store / f"{name}.tar"
+        assert (listed[name].path, listed[name].digest, listed[name].size) == (path, digest, path.stat().st_size)
+    assert (listed["packed"].ref, listed["saved"].ref) == (REF, "r.example/team/saved:1")
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("packed", "packed"),
+        (REF, "packed"),
+        ("packed:2", "packed"),
+        ("saved", "saved"),
+        ("r.example/team/saved:1", "saved"),
+    ],
+)
+@pytest.mark.anyio
+async def test_archive_of_a_store_is_found_by_name_and_reference(
+    store: Path, stored_archives: dict[str, str | None], image: str, name: str
+) -> None:
+    assert name in stored_archives
+    before = open_descriptors()
+    async with Registry() as registry:
+        result = await ocipush.push(image, store=store, target=f"{registry.host}/team/app:1")
+        assert registry.repository("team/app").tags == {"1": result.digest}
+    assert stored_archives[name] in {None, result.digest}
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("name", [".hidden", "packed.tar", "..", "absent"])
+def test_what_is_no_name_of_an_archive_is_no_image(
+    store: Path, stored_archives: dict[str, str | None], name: str
+) -> None:
+    assert stored_archives
+    with pytest.raises(errors.ImageNotFoundError):
+        match_image(store, name)
+
+
+def test_directory_hides_an_archive_of_the_same_name(store: Path, stored_archives: dict[str, str | None]) -> None:
+    assert stored_archives
+    write(store, "packed", b"another", "r.example/other:1")
+    assert [one.ref for one in ocipush.list_images(store)] == ["r.example/other:1", "r.example/team/saved:1"]
+    with closing(match_image(store, "packed")) as match:
+        assert match.layout.path == store / "packed"
+
+
+def test_broken_archive_is_skipped_with_a_warning_and_told_where_it_is_named(
+    store: Path, stored_archives: dict[str, str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    (store / "broken.tar").write_bytes(b"x" * 1000)
+    assert [one.name for one in ocipush.list_images(store)] == sorted(stored_archives)
+    assert "broken.tar is not a tar archive" in caplog.text
+    with pytest.raises(errors.InvalidLayoutError, match="is not a tar archive"):
+        match_image(store, "broken")

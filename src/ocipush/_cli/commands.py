@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+from click.core import ParameterSource
 
 import ocipush
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 
 # The options of every connection: as the library calls them, and as they are kept.
-_CONNECTION: Final = {name: name for name in ("ca_file", "cert", "key", "cert_dir")}
+_ENVIRONMENT: Final = ParameterSource.ENVIRONMENT
+_CONNECTION: Final = {name: name for name in ("ca_file", "cert", "key", "cert_dir", "proxy", "no_proxy")}
 
 
 class _Cli(click.Group):
@@ -175,8 +177,9 @@ def _one_authfile() -> dict[str, Any]:
 
 
 def _read_password(username: str | None, password: str | None, *, stdin: bool) -> str:
+    visible = password is not None and click.get_current_context().get_parameter_source("password") is not _ENVIRONMENT
     if stdin:
-        if password is not None:
+        if visible:
             raise click.UsageError("-p and --password-stdin exclude each other")
         if username is None:
             raise click.UsageError("--password-stdin needs --username")
@@ -184,8 +187,9 @@ def _read_password(username: str | None, password: str | None, *, stdin: bool) -
             return sys.stdin.buffer.read().decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise click.UsageError("the password on stdin is not UTF-8") from None
-    if password is not None:
+    if visible:
         say("warning: other users can see a password on the command line; use --password-stdin")
+    if password is not None:
         return password
     return _ask("Password", hide_input=True)
 
@@ -202,8 +206,14 @@ def _ask(what: str, *, hide_input: bool = False) -> str:
 
 @click.command()
 @click.argument("registry")
-@click.option("--username", "-u", metavar="NAME", help="Username.  [default: prompt for it]")
-@click.option("--password", "-p", metavar="VALUE", help="Password, which other users can see in the process list.")
+@click.option("--username", "-u", cls=_options.EnvOption, metavar="NAME", help="Username.  [default: prompt for it]")
+@click.option(
+    "--password",
+    "-p",
+    cls=_options.EnvOption,
+    metavar="VALUE",
+    help="Password, which other users can see in the process list.",
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
 @click.option("--check", is_flag=True, help="Check the login with the registry before it is saved.")
 @_options.tls_option

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from .addresses import AddressPolicy
+    from .proxy import ProxyRules
     from .request import Request
     from .timeouts import Timeouts
 
@@ -40,10 +41,16 @@ class Client:
     """Sends requests on shared connections, over HTTP/1.1: its flow control does not throttle uploads."""
 
     def __init__(
-        self, *, verify: ssl.SSLContext, timeouts: Timeouts, user_agent: str, transport: httpx.AsyncBaseTransport | None
+        self,
+        *,
+        verify: ssl.SSLContext,
+        timeouts: Timeouts,
+        user_agent: str,
+        transport: httpx.AsyncBaseTransport | None,
+        rules: ProxyRules | None = None,
     ) -> None:
         self.timeouts = timeouts
-        self._transport = transport or default_transport(verify)
+        self._transport = transport or default_transport(verify, rules)
         self._whole_urls = transport is not None
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         self._policy: AddressPolicy | None = None

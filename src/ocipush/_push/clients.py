@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from .._http.certificates import CertificateFiles, directory_for
 from .._http.client import Client
+from .._http.proxy import ProxyRules
 from .._http.timeouts import Timeouts
 from .._version import __version__
 
@@ -72,6 +73,7 @@ class Clients:
             timeouts=self._options["timeouts"] or Timeouts(),
             user_agent=" ".join(filter(None, (self._options["user_agent"], f"ocipush/{__version__}"))),
             transport=self._options["transport"],
+            rules=ProxyRules.chosen(self._options["proxy"], self._options["no_proxy"]),
         )
 
     async def aclose(self) -> None:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal, TypedDict, TypeVar, cast, get
 from .._credentials.base import Login, registry_of
 from .._credentials.chain import LoginFunction
 from .._events import OnEvent
+from .._http.proxy import proxy_problem
 from .._http.timeouts import Timeouts
 from .._oci.reference import Reference, strip_white_space
 from .._registry.retry import RetryPolicy
@@ -90,6 +91,21 @@ def _hosts(name: str, value: Collection[object]) -> tuple[object, ...]:
         if found is None or not 0 < int(found[1] or 443) < 65536:
             raise ValueError(f"{name} must hold host or host:port, not {host!r}")
     return hosts
+
+
+def _proxy(name: str, value: str) -> str:
+    problem = proxy_problem(value) if value else None
+    if problem is not None:  # the value is not shown: it can contain a password
+        raise ValueError(f"{name} must be the URL of a proxy such as http://proxy.example:3128: {problem}")
+    return value
+
+
+def _names(name: str, value: Collection[object]) -> tuple[object, ...]:
+    names = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
+    for one in names:
+        if not isinstance(one, str):
+            raise TypeError(f"{name} must hold str, not {_shown(type(one))}")
+    return names
 
 
 def _compression(name: str, value: str) -> str:
@@ -173,6 +189,9 @@ class PusherOptions(TypedDict, total=False):
         cert_dir: a directory with the certificates for each registry, as Docker and Podman have them in ``certs.d``:
             ``HOST:PORT/*.crt``, ``*.cert`` and ``*.key``.
         ssl_context: an SSL context of your own instead of all these; not used while ``tls_verify`` is False.
+        proxy: the URL of the proxy for all registries, in place of those of ``HTTPS_PROXY`` and ``HTTP_PROXY``; an
+            empty string means none.
+        no_proxy: hosts that are reached without a proxy, in place of those of ``NO_PROXY``; this machine always is.
         timeouts: how long each step of a request may take.
         retry: how often requests and blobs are tried.
         concurrency: maximum number of small blobs uploaded concurrently to one registry, over all pushes; while the
@@ -197,6 +216,8 @@ class PusherOptions(TypedDict, total=False):
     key: Annotated[str | PathLike[str] | None, Option()]
     cert_dir: Annotated[str | PathLike[str] | None, Option()]
     ssl_context: Annotated[ssl.SSLContext | None, Option()]
+    proxy: Annotated[str | None, Option(check=_proxy)]
+    no_proxy: Annotated[Collection[str] | None, Option(check=_names)]
     timeouts: Annotated[Timeouts | None, Option()]
     retry: Annotated[RetryPolicy | None, Option()]
     concurrency: Annotated[int, Option(64, _at_least_one)]

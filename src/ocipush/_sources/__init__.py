@@ -1,7 +1,7 @@
 """Where images are read from.
 
 - ``base``: the ``Source`` protocol: all that a push knows of the place an image comes from.
-- ``layout``: one OCI image layout, in a directory or a tar archive. A ``Source``.
+- ``layout``: one OCI image layout, in a directory or a tar archive. A ``Source``. So is skopeo's ``dir:`` form.
 - ``docker``: archives of ``docker save``, whose images are converted to a ``Source``; ``compress``: their layers.
 - ``store``: a directory of layouts: list it, and match what a person typed.
 - ``open``: from a path or an IMAGE to an open ``Source`` and the descriptor to push.

@@ -42,15 +42,20 @@ class Archive:
 
     @classmethod
     def open(cls, path: Path, check_cancelled: Callable[[], None] = lambda: None) -> Archive:
-        """Open and index an archive. Blocking.
-
-        Raises:
-            InvalidLayoutError: it cannot be read in place, as for :func:`read_members`.
-        """
+        """Open and index an archive, as :meth:`read` does."""
         try:
             descriptor = open_path(path)
         except OSError as exc:
             raise unreadable(InvalidLayoutError, f"{path} cannot be read", exc, path=str(path)) from exc
+        return cls.read(path, descriptor, check_cancelled)
+
+    @classmethod
+    def read(cls, path: Path, descriptor: int, check_cancelled: Callable[[], None] = lambda: None) -> Archive:
+        """Index an open archive. It closes the descriptor, at once if it raises. Blocking.
+
+        Raises:
+            InvalidLayoutError: it cannot be read in place, as for :func:`read_members`.
+        """
         try:
             _check_readable(path, descriptor)
             return cls(path, descriptor, check_cancelled)

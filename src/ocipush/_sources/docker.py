@@ -72,14 +72,20 @@ class DockerArchive:
         """Close the archive."""
         self._tree.close()
 
-    async def convert(self, ref: str | None, compression: Compression) -> DockerImage:
-        """Make the manifest and the layers of the only image, or of the one that ``ref`` (a tag or an ID) selects.
+    def select(self, ref: str | None = None) -> Descriptor:
+        """The config of the only image, or of the one that ``ref`` (a tag or an ID) selects.
 
         Raises:
-            ManifestNotFoundError, AmbiguousImageError: ref selects none or several.
+            ManifestNotFoundError, AmbiguousImageError: there is none, or there are several.
+        """
+        return select_descriptor(self.descriptors, ref, where=str(self.path))
+
+    async def convert(self, chosen: Descriptor, compression: Compression) -> DockerImage:
+        """Make the manifest and the layers of the image with this config.
+
+        Raises:
             LayoutError: a layer is missing, damaged, or not the one that the config names.
         """
-        chosen = select_descriptor(self.descriptors, ref, where=str(self.path))
         image = DockerImage(self._tree, str(self.path))
         try:
             await image.make(self._images[chosen.digest], chosen.ref_name, compression)

@@ -16,6 +16,8 @@ from ..errors import BlobMissingError, LayoutError, OcipushError
 from .base import BlobFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
@@ -141,10 +143,20 @@ class Directory:
 
     def list_directories(self) -> list[str]:
         """The names of the direct child directories, sorted by their bytes, without symbolic links."""
-        here = self.path if self._descriptor is None or os.scandir not in os.supports_fd else self._descriptor
-        with os.scandir(here) as entries:
+        with self._scan() as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         return sorted(names, key=os.fsencode)
+
+    def list_files(self, suffix: str) -> list[str]:
+        """The names of the direct child files that end with ``suffix``, sorted by their bytes, without symbolic links."""
+        with self._scan() as entries:
+            named = [entry for entry in entries if entry.name.endswith(suffix)]
+            names = [entry.name for entry in named if entry.is_file(follow_symlinks=False)]
+        return sorted(names, key=os.fsencode)
+
+    def _scan(self) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        here = self.path if self._descriptor is None or os.scandir not in os.supports_fd else self._descriptor
+        return os.scandir(here)
 
 
 def open_path(path: Path, directory: int | None = None, name: str = "") -> int:

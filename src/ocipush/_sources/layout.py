@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio.from_thread
 
-from .._oci.descriptor import has_document, is_dropped
-from .._oci.document import MAX_MANIFEST_SIZE, parse_document, parse_layout_index
+from .._oci.descriptor import Descriptor, has_document, is_dropped
+from .._oci.digest import Digest
+from .._oci.document import MAX_MANIFEST_SIZE, Index, Manifest, parse_document, parse_layout_index
 from .._oci.json import parse_json_object
+from .._oci.media_types import OCI_INDEX, OCI_MANIFEST
 from ..errors import BlobCorruptError, BlobMissingError, InvalidLayoutError, LayoutError, OcipushError
 from .archive import Archive
 from .base import BlobFile
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from .._oci.descriptor import Descriptor
-    from .._oci.document import Index
     from .base import Tree
 
 _REFERRERS: Final = re.compile(r"(?:^|:)sha(?:256|512)-[0-9a-f]{64,128}(?:\.[a-z]+)?$")
@@ -96,6 +96,11 @@ class Layout:
         self.close()
 
     @property
+    def descriptors(self) -> tuple[Descriptor, ...]:
+        """The descriptors of its images."""
+        return self.index.manifests
+
+    @property
     def where(self) -> str:
         """The directory or archive, for messages and events."""
         return str(self.path)
@@ -145,7 +150,10 @@ class Layout:
 
     def locate(self, descriptor: Descriptor) -> str:
         """The path of a blob's file."""
-        return self.tree.locate(_name(descriptor))
+        return self.tree.locate(self._name_of(descriptor))
+
+    def _name_of(self, descriptor: Descriptor) -> str:
+        return f"blobs/{descriptor.digest.algorithm}/{descriptor.digest.encoded}"
 
     def _open_blob(self, blob: Descriptor) -> BlobFile | bytes:
         opened = self._open(blob)
@@ -158,12 +166,36 @@ class Layout:
     def _open(self, blob: Descriptor) -> BlobFile | bytes:
         """A blob's file, or the verified content that its descriptor embeds."""
         try:
-            return self.tree.open_regular(_name(blob))
+            return self.tree.open_regular(self._name_of(blob))
         except BlobMissingError:
             embedded = blob.embedded()
             if embedded is None:
                 raise
             return embedded
+
+
+class SkopeoDirectory(Layout):
+    """An image as skopeo and buildah write it to ``dir:``: files that are named by their digests, and ``manifest.json``."""
+
+    @classmethod
+    def read(cls, tree: Tree) -> SkopeoDirectory:
+        """Read the image in an open directory or archive. It closes the tree, at once if it raises. Blocking."""
+        try:
+            raw = _read_text(tree, "manifest.json", MAX_MANIFEST_SIZE)
+            document = parse_document(raw, where=tree.locate("manifest.json"))
+            kinds = (OCI_INDEX, OCI_MANIFEST)
+            media_type = document.media_type or kinds[isinstance(document, Manifest)]
+            root = Descriptor(digest=Digest.of(raw), size=len(raw), mediaType=media_type)
+        except BaseException:
+            tree.close()
+            raise
+        return cls(tree, Index(manifests=(root,)), ())
+
+    def _name_of(self, descriptor: Descriptor) -> str:
+        if descriptor.digest == self.index.manifests[0].digest:
+            return "manifest.json"
+        encoded = descriptor.digest.encoded
+        return f"{encoded}.manifest.json" if has_document(descriptor) else encoded
 
 
 def open_tree(path: Path, check_cancelled: Callable[[], None] = lambda: None, *, follow_links: bool = False) -> Tree:
@@ -180,10 +212,6 @@ def open_tree(path: Path, check_cancelled: Callable[[], None] = lambda: None, *,
         if exc.errno != errno.ENOTDIR or not path.exists():
             raise _no_directory(path, exc) from exc
     return Archive.open(path, check_cancelled)
-
-
-def _name(descriptor: Descriptor) -> str:
-    return f"blobs/{descriptor.digest.algorithm}/{descriptor.digest.encoded}"
 
 
 def _read(opened: BlobFile, limit: int) -> bytes:
@@ -248,6 +276,4 @@ def _without_index(tree: Tree, failure: BlobMissingError) -> str | None:
         return "it looks like the models of ollama: `ollama push` pushes those"
     if tree.has("blobs"):
         return failure.hint
-    if tree.has("manifest.json") and tree.has("version"):
-        return f"it looks like a `dir:` image of skopeo: convert it with `skopeo copy dir:{tree.path} oci:DIRECTORY`"
     return "a layout is a directory or a tar archive with index.json, oci-layout and blobs"

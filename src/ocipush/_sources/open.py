@@ -14,13 +14,13 @@ from .._oci.document import Manifest
 from ..errors import BlobMissingError
 from .docker import DockerArchive
 from .layout import Layout, open_tree
-from .store import match_image
+from .store import match_image, read_image
 from .threads import open_in_thread
 from .walk import read_contents
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from .._oci.descriptor import Descriptor
     from .base import Source
@@ -66,45 +66,31 @@ async def open_source(
                 store, image, follow_links=follow_links, check_cancelled=anyio.from_thread.check_cancelled
             )
         )
-        async with match.layout as layout:
-            root = match.descriptor if ref is None else None
-            if root is None:
-                root = await anyio.to_thread.run_sync(layout.select, ref)
-            yield Found(layout, root, (*match.warnings, *layout.warnings))
-        return
-    path = Path(image)
-    opened = await open_in_thread(lambda: _open_path(path, anyio.from_thread.check_cancelled, follow_links))
+        opened, chosen, warnings = match.layout, match.descriptor if ref is None else None, match.warnings
+    else:
+        path = Path(image)
+        opened = await open_in_thread(
+            lambda: read_image(open_tree(path, anyio.from_thread.check_cancelled, follow_links=follow_links))
+        )
+        chosen, warnings = None, ()
     with closing(opened):
-        warnings: tuple[str, ...] = ()
+        if chosen is None:
+            chosen = await anyio.to_thread.run_sync(opened.select, ref)
         if isinstance(opened, Layout):
-            root = await anyio.to_thread.run_sync(opened.select, ref)
-            problem = await _why_incomplete(opened, root)
+            problem = await _why_incomplete(opened, chosen)
             if problem is None:
-                yield Found(opened, root, opened.warnings)
+                yield Found(opened, chosen, (*warnings, *opened.warnings))
                 return
-            warnings = (f"{problem}; the image is made from manifest.json, so its digest differs",)
-            saved = await anyio.to_thread.run_sync(DockerArchive.read, opened.tree)
-        else:
-            saved = opened
-        async with await saved.convert(ref, compression) as source:
+            warnings = (*warnings, f"{problem}; the image is made from manifest.json, so its digest differs")
+            opened = await anyio.to_thread.run_sync(DockerArchive.read, opened.tree)
+            chosen = opened.select(ref)
+        async with await opened.convert(chosen, compression) as source:
             yield Found(source, source.select(), warnings)
-
-
-def _open_path(path: Path, check_cancelled: Callable[[], None], follow_links: bool) -> Layout | DockerArchive:
-    """Open the image in a directory or an archive, whatever kind it is."""
-    tree = open_tree(path, check_cancelled, follow_links=follow_links)
-    if tree.has("index.json") or not tree.has("manifest.json") or tree.has("version"):
-        return Layout.read(tree)
-    try:
-        return DockerArchive.read(tree)
-    except BaseException:
-        tree.close()
-        raise
 
 
 async def _why_incomplete(layout: Layout, root: Descriptor) -> str | None:
     """What the layout in a ``docker save`` archive lacks that ``manifest.json`` has; None if it is whole."""
-    if not layout.tree.has("manifest.json"):
+    if not (layout.tree.has("manifest.json") and layout.tree.has("index.json")):
         return None
     try:
         contents = await read_contents(layout, root)
