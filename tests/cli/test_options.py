@@ -56,9 +56,30 @@ def test_empty_option_is_a_usage_error(fake_push: FakePush, option: str) -> None
     assert fake_push.calls == []
 
 
-@pytest.mark.parametrize("line", ["push", "push a b", "nonsense", "push a --tls-verify=maybe", "push a --progress x"])
-def test_wrong_usage_exits_with_2(fake_push: FakePush, line: str) -> None:
-    assert run(*line.split()).exit_code == 2
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        (["push"], "missing argument 'IMAGE'", "`ocipush push --help`"),
+        (["image", "push", "app", "b"], "unexpected extra argument (b)", "`ocipush image push --help`"),
+        (["push", "--nope", "app"], "'--nope'", "`ocipush push --help`"),
+        (["frob"], "no such command 'frob'", "`ocipush --help`"),
+        (["push", "--tls-verify=maybe", "app"], "'maybe' is neither true nor false", "`ocipush push --help`"),
+        (["push", "app", "--progress", "x"], "'x' is not one of", "`ocipush push --help`"),
+        (["push", "--ref"], "'--ref' requires an argument", "--help`"),
+        (["login", "x", "-u", "a", "-p", "b", "--password-stdin"], "exclude each other", "`ocipush login --help`"),
+        (["login", "x", "-u", "", "-p", "b"], "must not be empty", "`ocipush login --help`"),
+    ],
+)
+def test_usage_error_exits_with_2_and_names_the_help(
+    fake_push: FakePush, words: list[str], error: str, hint: str
+) -> None:
+    done = run(*words, prog_name="ocipush")
+    assert (done.exit_code, done.stdout) == (2, "")
+    first, second = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert first.startswith("error: ")
+    assert error in first
+    assert second.startswith("hint: ")
+    assert hint in second
     assert fake_push.calls == []
 
 
