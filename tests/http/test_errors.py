@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
+from tests.certificates import CA, client_context, server_context
 from tests.networks import Network
-from tests.peers import CA, OK, Link, answering, client_context, serve, server_context
+from tests.peers import OK, Link, answering, serve
 
 from ocipush._http.addresses import AddressPolicy
 from ocipush._http.client import Client

@@ -92,7 +92,7 @@ async def open_source(
         if isinstance(opened, Layout):
             problem = await _why_incomplete(opened, chosen)
             if problem is None:
-                left = await anyio.to_thread.run_sync(opened.count_referrers, chosen)
+                left = await run_in_thread(opened.count_referrers, chosen)
                 if left:
                     warnings = (*warnings, f"{opened.where}: signatures, SBOMs and the like are not pushed: {left}")
                 yield Found(opened, chosen, (*warnings, *opened.warnings))
