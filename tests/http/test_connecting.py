@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import CA, OK, Link, answering, ask, client_context, serve, tunnelling
+from tests.certificates import CA, client_context
+from tests.peers import OK, Link, answering, ask, serve, tunnelling
 
 from ocipush import _threads
 from ocipush._http import stream as _socket

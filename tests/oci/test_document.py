@@ -31,7 +31,7 @@ def index_of(raw: bytes) -> Index:
     return index
 
 
-def test_manifest_gives_its_layers_and_then_its_config() -> None:
+def test_blobs_of_a_manifest_are_its_layers_and_then_its_config() -> None:
     raw = document(schemaVersion=2, mediaType=OCI_MANIFEST, config=CONFIG, layers=[LAYER], unknown=1)
     manifest = parse_document(raw, where="m", media_type=OCI_MANIFEST)
     assert isinstance(manifest, Manifest)
@@ -54,7 +54,7 @@ def test_every_field_of_a_document_is_read() -> None:
     assert index.model_dump(mode="json", by_alias=True, exclude_defaults=True) == json.loads(raw)
 
 
-def test_platform_keeps_the_version_and_features_of_its_system() -> None:
+def test_platform_keeps_the_version_and_features_of_the_operating_system() -> None:
     platform = {
         "os": "windows",
         "architecture": "amd64",
@@ -141,7 +141,7 @@ def test_index_gives_the_references_of_its_manifests() -> None:
         (document(config=CONFIG), False),
     ],
 )
-def test_list_that_is_null_or_left_out_is_empty(raw: bytes, index: bool) -> None:
+def test_null_or_missing_list_is_empty(raw: bytes, index: bool) -> None:
     found = parse_document(raw, where="x", index=index)
     assert (found.manifests if isinstance(found, Index) else found.layers) == ()
 
@@ -175,7 +175,7 @@ def test_list_that_is_null_or_left_out_is_empty(raw: bytes, index: bool) -> None
         (document(config=CONFIG, layers=[LAYER] * (MAX_DESCRIPTORS + 1)), "layers: more than 20,000 items"),
     ],
 )  # fmt: skip
-def test_broken_document_is_refused_with_its_name_and_first_problem(raw: bytes, words: str) -> None:
+def test_invalid_document_is_refused_with_its_name_and_first_problem(raw: bytes, words: str) -> None:
     with pytest.raises(InvalidLayoutError) as caught:
         parse_document(raw, where="blobs/x", media_type=OCI_MANIFEST)
     assert caught.value.path == "blobs/x"
@@ -184,7 +184,7 @@ def test_broken_document_is_refused_with_its_name_and_first_problem(raw: bytes, 
     assert caught.value.message.isprintable()
 
 
-def test_index_of_as_many_manifests_as_the_limit_allows_is_read() -> None:
+def test_index_may_have_as_many_manifests_as_the_limit_allows() -> None:
     short = {"digest": CONFIG["digest"], "size": 1}
     index = parse_document(document(manifests=[short] * MAX_DESCRIPTORS), where="i")
     assert isinstance(index, Index)
@@ -210,7 +210,7 @@ def test_first_bad_item_ends_the_check_of_a_list(model: type[BaseModel], value: 
     assert caught.value.error_count() == 1
 
 
-def test_media_type_that_is_not_a_string_is_refused_where_none_is_expected() -> None:
+def test_media_type_that_is_not_a_string_is_refused_even_when_none_is_expected() -> None:
     with pytest.raises(InvalidLayoutError, match="mediaType that is not a string"):
         parse_document(document(mediaType=[None]), where="remote")
 
@@ -238,7 +238,7 @@ def test_foreign_layer_is_recognised_by_its_media_type() -> None:
     assert not Descriptor(digest=Digest.of(b""), size=0).is_foreign
 
 
-def test_child_of_an_index_is_a_document_unless_its_media_type_is_of_another_kind() -> None:
+def test_child_of_an_index_is_a_document_unless_its_media_type_says_otherwise() -> None:
     child = Descriptor(digest=Digest.of(b""), size=0)
     assert has_document(child)
     assert has_document(child.model_copy(update={"media_type": OCI_MANIFEST}))
@@ -254,7 +254,7 @@ def test_values_are_frozen_comparable_and_hashable(value: Platform | Descriptor)
     assert hash(same) == hash(value)
 
 
-def test_fields_are_read_by_their_names_in_json_alone() -> None:
+def test_fields_are_read_only_by_their_json_names() -> None:
     index = parse_document(document(manifests=[], media_type=OCI_INDEX, schema_version=1), where="x")
     assert (index.media_type, index.schema_version) == (None, None)
 
@@ -277,7 +277,7 @@ def test_any_bytes_are_parsed_or_refused(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "value", [None, 1, b"sha256:" + b"a" * 64, "sha256:" + "A" * 64, "sha256:" + "a" * 63, "a" * 10**6]
 )
-def test_field_of_a_model_takes_no_other_digest(value: object) -> None:
+def test_digest_field_accepts_only_digests(value: object) -> None:
     with pytest.raises(ValidationError) as caught:
         Descriptor.model_validate({**CONFIG, "digest": value})
     assert [error["loc"] for error in caught.value.errors()] == [("digest",)]

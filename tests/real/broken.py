@@ -1,4 +1,4 @@
-"""docker-registry that is killed and comes back, or whose storage takes no more, and nginx in front of a registry."""
+"""docker-registry that is killed and restarted or runs out of storage, and nginx in front of a registry."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def free_port() -> int:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until somebody listens."""
+    """Wait until the port accepts connections."""
     for _ in range(1000):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         assert process.poll() is None, log.read_text()
         time.sleep(0.01)
-    raise AssertionError(f"nobody listens on port {port}: {log.read_text()}")
+    raise AssertionError(f"nothing listens on port {port}: {log.read_text()}")
 
 
 class RestartableRegistry:
-    """A plain docker-registry on a port that it keeps over its lives; ``user`` runs it."""
+    """A plain docker-registry that keeps its port when it is restarted; ``user`` runs it."""
 
     def __init__(self, home: Path, *, user: str | None = None) -> None:
         self.home = home
@@ -58,13 +58,13 @@ class RestartableRegistry:
         wait_for(self.port, self._process, self.home / "log")
 
     def kill(self) -> None:
-        """SIGKILL: nothing is tidied up."""
+        """SIGKILL: there is no clean-up."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def digest_of(self, reference: str) -> str | None:
-        """What skopeo reads there, or None."""
+        """The digest that skopeo reads, or None."""
         command = ["skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", f"docker://{reference}"]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         return run.stdout.strip() if run.returncode == 0 else None

@@ -43,7 +43,7 @@ def assert_same(server: Server, target: str, layout: Path, directory: Path) -> N
 
 
 @pytest.mark.parametrize("image", IMAGES)
-async def test_image_arrives_digest_for_digest_and_is_then_unchanged(
+async def test_image_is_read_back_with_the_same_digests_and_is_then_unchanged(
     server: Server, store: Path, tmp_path: Path, image: str
 ) -> None:
     target = f"{server.host}/team/{image}:v1"
@@ -56,7 +56,9 @@ async def test_image_arrives_digest_for_digest_and_is_then_unchanged(
     assert_same(server, target, store / image, tmp_path / "copy")
 
 
-async def test_index_of_buildah_arrives_digest_for_digest(server: Server, buildah_layout: Path, tmp_path: Path) -> None:
+async def test_index_of_buildah_is_read_back_with_the_same_digests(
+    server: Server, buildah_layout: Path, tmp_path: Path
+) -> None:
     target = f"{server.host}/team/buildah:v1"
     result = await ocipush.push(buildah_layout, target=target, **server.push_options)
     assert result.media_type == f"{OCI}.index.v1+json"
@@ -90,7 +92,8 @@ async def test_blobs_of_another_repository_are_mounted(server: Server, store: Pa
     assert_same(server, target, store / "umoci", tmp_path / "copy")
 
 
-async def test_sixty_four_pushes_at_once_all_arrive(server: Server, store: Path) -> None:
+@pytest.mark.parametrize("server", ["plain", "token"], indirect=True)
+async def test_sixty_four_concurrent_pushes_all_arrive(server: Server, store: Path) -> None:
     digests = {image: root_of(store / image)["digest"] for image in IMAGES}
     names = list(IMAGES)
     async with ocipush.Pusher(store=store, **server.push_options) as pusher:
@@ -110,7 +113,7 @@ async def test_sixty_four_pushes_at_once_all_arrive(server: Server, store: Path)
 
 
 @pytest.mark.parametrize("server", ["tls"], indirect=True)
-async def test_unknown_ca_is_refused_and_the_option_that_helps_is_named(server: Server, store: Path) -> None:
+async def test_unknown_ca_is_refused_and_the_hint_names_the_option(server: Server, store: Path) -> None:
     call = partial(
         ocipush.push, "umoci", store=store, target=f"{server.host}/team/app:v1", authfile="/nonexistent/auth.json"
     )

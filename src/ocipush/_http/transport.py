@@ -23,7 +23,7 @@ from .tunnel import connect_through
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from .stream import Admit, Connect
 
@@ -300,20 +300,24 @@ class _AnswerBody(httpx.AsyncByteStream):
             self._failure = exc  # for the caller that reads on
         return None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._ahead:
-            yield piece
-        self._ahead.clear()
+    def __aiter__(self) -> _AnswerBody:
+        """Not a generator: httpx does not close one when a body is not read to its end, and trio warns of that."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._ahead:
+            return self._ahead.pop(0)
         try:
             if self._failure is not None:
                 raise self._failure
-            while self._done is not None and (piece := await self._connection.read()):
-                yield piece
+            if self._done is not None and (piece := await self._connection.read()):
+                return piece
         except BaseException:
             self._finish(False)
             raise
         if self._done is not None:
             self._finish(self._connection.start_over())
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Give up what is left."""

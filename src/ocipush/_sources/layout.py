@@ -111,6 +111,13 @@ class Layout:
             manifests = tuple(one for one in manifests if not self._is_about_another(one)) or manifests
         return select_descriptor(manifests, ref, where=self.where)
 
+    def count_referrers(self, root: Descriptor) -> int:
+        """How many of the descriptors beside ``root`` are signatures, SBOMs and the like. Blocking."""
+        manifests = self.index.manifests
+        if len(manifests) > _MOST_ASKED:
+            return 0
+        return sum(one.digest != root.digest and self._is_about_another(one) for one in manifests)
+
     def _is_about_another(self, descriptor: Descriptor) -> bool:
         """Whether this is a signature, an SBOM or the like: a manifest with a subject, or under a tag made of a digest."""
         if is_dropped(descriptor) or (descriptor.ref_name and _REFERRERS.search(descriptor.ref_name)):

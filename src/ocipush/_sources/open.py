@@ -92,6 +92,9 @@ async def open_source(
         if isinstance(opened, Layout):
             problem = await _why_incomplete(opened, chosen)
             if problem is None:
+                left = await run_in_thread(opened.count_referrers, chosen)
+                if left:
+                    warnings = (*warnings, f"{opened.where}: signatures, SBOMs and the like are not pushed: {left}")
                 yield Found(opened, chosen, (*warnings, *opened.warnings))
                 return
             warnings = (*warnings, f"{problem}; the image is made from manifest.json, so its digest differs")
