@@ -20,7 +20,7 @@ import httpx
 from ocipush import errors
 from ocipush._http.addresses import AddressPolicy, Privacy, literal, privacy_of
 from ocipush._http.answer import Answer, parse_retry_after
-from ocipush._http.redact import MAX_DETAIL, conceal, printable, redact, without_query
+from ocipush._http.redact import MAX_DETAIL, Secret, conceal, printable, redact, without_query
 from ocipush._http.request import Request
 from ocipush._http.urls import append_digest, resolve_location, same_origin
 from ocipush._oci.digest import Digest
