@@ -119,7 +119,8 @@ async def test_registry_may_not_point_to_a_more_private_address(
                 return
             with pytest.raises(errors.UnsafeLocationError, match=r"points to other\.example") as caught:
                 await one.push(image, target=world.target)
-        assert "allow other.example with allow_hosts=" in (caught.value.hint or "")
+        host = f"other.example:{port(world.other)}"
+        assert caught.value.hint == f"if this is intended, allow {host} with allow_hosts="
         assert theirs not in network
         assert world.other.connections == 0
         assert not world.registry.repository("team/app").tags

@@ -229,7 +229,7 @@ def layout_itself(store: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "hint"),
     [
-        (remove, "there is no directory {store}; name another store with --images-store-dir"),
+        (remove, "there is no directory {store}; name another store with store="),
         (nothing, "the store is empty"),
         (broken_only, "no readable layout"),
         (layout_itself, "{store} is itself an image"),
