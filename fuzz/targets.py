@@ -7,8 +7,10 @@ documents and nothing else, gives no more than it was given, and nothing that st
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
+import tarfile
 from itertools import product
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +33,7 @@ from ocipush._registry.retry import RetryPolicy
 from ocipush._registry.session import parse_range
 from ocipush._registry.statuses import Kind
 from ocipush._registry.token import MAX_GRANT, parse_grant
+from ocipush._sources.tar import read_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,8 +190,36 @@ def words(data: bytes) -> None:
     is_shown(printable(text))
     secret, _, rest = text.partition("\n")
     if len(secret) >= 8:
-        assert secret not in conceal(rest, [secret]) or "…" in secret
+        assert secret not in conceal(rest, [Secret(secret)]) or "…" in secret
     without_query(rest, f"https://h/?{secret}")
+
+
+def archive(data: bytes) -> None:
+    """A tar archive of an image. What is read of it lies within it."""
+
+    def read(count: int, offset: int) -> bytes:
+        assert 0 <= count <= max(len(data), 1024 * 1024)
+        return data[offset : offset + count]
+
+    try:
+        members = read_members(read, len(data), where="archive")
+    except errors.InvalidLayoutError as exc:
+        assert len(str(exc)) < 4000
+        is_shown(str(exc))
+        return
+    for name in ("index.json", "blobs/sha256/0", "a"):
+        found = members.find(name)
+        assert found is None or (found.size >= 0 and 0 < found.offset <= found.offset + found.size <= len(data))
+
+
+def _tar(*members: tuple[str, bytes, str]) -> bytes:
+    space = io.BytesIO()
+    with tarfile.open(fileobj=space, mode="w", format=tarfile.GNU_FORMAT) as file:
+        for name, kind, link in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, link
+            file.addfile(member)
+    return space.getvalue()
 
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
@@ -229,6 +260,14 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
             + DIGEST.encode()
             + b'","size":2},"layers":[]}',
             b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}',
+        ),
+    ),
+    "archive": (
+        archive,
+        (
+            _tar(("index.json", tarfile.REGTYPE, ""), ("a", tarfile.SYMTYPE, "./index.json"), ("blobs" * 40, tarfile.LNKTYPE, "a")),
+            _tar(("../a", tarfile.REGTYPE, "")),
+            _tar(("a", tarfile.GNUTYPE_SPARSE, "")),
         ),
     ),
     "words": (words, ("a\x1b]0;b\x07\u202e\nc".encode(), b"signature-123\nthe signature-123 is wrong")),

@@ -9,9 +9,11 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests import layouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NOWHERE = (".invalid", ".example", ".test")  # names that nobody has (RFC 2606)
 
@@ -90,3 +92,22 @@ def _is_here(name: str) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with one image, ``app``: a manifest, a layer of 5 bytes and a config of 2."""
+    layouts.write_image(tmp_path / "store" / "app", b"layer")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def image(store: Path) -> Path:
+    """The layout of the image in ``store``."""
+    return store / "app"
+
+
+@pytest.fixture
+def authfile(tmp_path: Path) -> Path:
+    """Where a login file can be: there is none yet."""
+    return tmp_path / "auth.json"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
+from tests.certificates import CA, client_context, server_context
 from tests.networks import Network
-from tests.peers import CA, OK, Link, answering, client_context, serve, server_context
+from tests.peers import OK, Link, answering, serve
 
 from ocipush._http.addresses import AddressPolicy
 from ocipush._http.client import Client
@@ -207,7 +208,7 @@ def shaking(context: ssl.SSLContext, *, rudely: bool) -> Callable[[Link], None]:
         (
             lambda: requiring_a_certificate(ssl.TLSVersion.TLSv1_2),
             "TLS failed: SSLV3_ALERT_HANDSHAKE_FAILURE",
-            "requires a client certificate (ssl_context=)",
+            "requires a client certificate (cert=)",
         ),
         (of_tls_1_0, "supports no TLS version that is allowed here (TLSV1_ALERT_PROTOCOL_VERSION)", "TLS 1.2 or later"),
     ],

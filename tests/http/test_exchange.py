@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, Link, answering, ask, client_context, serve
+from tests.certificates import client_context
+from tests.peers import OK, Link, answering, ask, serve
 
 from ocipush._http import connection as _connection
 from ocipush._http import stream as _socket

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, Link, answering, ask, client_context, serve
+from tests.certificates import client_context
+from tests.peers import OK, Link, answering, ask, serve
 
 from ocipush._http import stream as _socket
 from ocipush._http import transport as _transport

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, Link, Peer, answering, ask, client_context, serve, tunnelling
+from tests.certificates import client_context
+from tests.peers import OK, Link, Peer, answering, ask, serve, tunnelling
 
 from ocipush._http import stream as _socket
 from ocipush._http.addresses import AddressPolicy

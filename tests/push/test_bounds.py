@@ -1,4 +1,4 @@
-"""A push ends whatever the registry answers, however often: how many requests it makes is bounded."""
+"""The number of requests of a push is bounded, whatever the registry answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 from tests import layouts
+from tests.pushing import WITHOUT_WAITS, push
 
 import ocipush
 from ocipush import errors
@@ -19,36 +20,21 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 KIB = 1024
-ATTEMPTS = 3
-QUICK = ocipush.RetryPolicy(attempts=ATTEMPTS, base=0)
-PATIENT = ocipush.RetryPolicy(attempts=1000, base=0)  # what ends the push is not that it was tried often enough
-MANY = 200  # requests: whoever makes as many goes round in circles
-
-
-def write_image(layout: Path, layers: list[bytes]) -> list[str]:
-    """Write an image; the digests of its blobs."""
-    manifest = layouts.add_manifest(layout, layers)
-    layouts.write_layout(layout, [manifest])
-    blobs, _ = layouts.contents(layout)
-    return list(blobs)
-
-
-async def push(image: Path, registry: Registry, retry: ocipush.RetryPolicy = QUICK) -> ocipush.PushResult:
-    return await ocipush.push(image, target=f"{registry.host}/app:1", authfile=image / "none", retry=retry)
+PATIENT = ocipush.RetryPolicy(attempts=1000, base=0)  # more attempts than any push should need
+MANY = 200  # more requests than any push should make
 
 
 @pytest.mark.parametrize("code", ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"])
 @pytest.mark.parametrize("named", [True, False], ids=["names a blob", "names none"])
-async def test_registry_that_misses_a_blob_however_often_it_is_sent_ends_the_push(
-    tmp_path: Path, code: str, named: bool
-) -> None:
-    blobs = write_image(tmp_path / "app", [b"one", b"two"])
+async def test_push_fails_when_the_registry_keeps_missing_a_blob(tmp_path: Path, code: str, named: bool) -> None:
+    image = layouts.write_image(tmp_path / "app", b"one", b"two")
+    blobs = list(layouts.contents(image)[0])
     error = {"code": code, "message": "no", **({"detail": {"digest": blobs[0]}} if named else {})}
     refusal = Response(404, {"Content-Type": "application/json"}, json.dumps({"errors": [error]}).encode())
     puts: list[str] = []
 
     async def intercept(request: Request) -> Response | None:
-        assert len(registry.requests) < MANY, "requests without end"
+        assert len(registry.requests) < MANY, "too many requests"
         if request.method != "PUT" or "/manifests/" not in request.path:
             return None
         puts.append(request.path)
@@ -56,18 +42,18 @@ async def test_registry_that_misses_a_blob_however_often_it_is_sent_ends_the_pus
 
     async with Registry(intercept=intercept) as registry:
         with pytest.raises(errors.RegistryError) as caught:
-            await push(tmp_path / "app", registry, PATIENT)
+            await push(image, registry, retry=PATIENT)
         assert code in caught.value.codes
         assert 1 < len(puts) <= 2 * len(blobs) + 3
         assert registry.repository("app").tags == {}
 
 
-async def test_blob_that_stops_at_the_same_byte_for_ever_ends_the_push(tmp_path: Path) -> None:
+async def test_push_fails_when_a_blob_always_stops_at_the_same_byte(tmp_path: Path) -> None:
     layer, stop = os.urandom(KIB) * 1024, 300 * KIB
-    write_image(tmp_path / "app", [layer])
+    image = layouts.write_image(tmp_path / "app", layer)
 
     async def intercept(request: Request) -> Response | None:
-        assert len(registry.requests) < MANY, "requests without end"
+        assert len(registry.requests) < MANY, "too many requests"
         upload = registry.repository("app").uploads.get(request.path.rpartition("/")[2])
         if upload is None or request.method not in {"PUT", "PATCH"} or request.headers["content-length"] == "2":
             return None
@@ -77,19 +63,19 @@ async def test_blob_that_stops_at_the_same_byte_for_ever_ends_the_push(tmp_path:
 
     async with Registry(intercept=intercept) as registry:
         with pytest.raises(errors.ConnectionLostError):
-            await push(tmp_path / "app", registry)
+            await push(image, registry)
         sends = [request for request in registry.requests if request.headers.get("content-range")]
         assert {request.headers["content-range"].partition("-")[0] for request in sends} == {str(stop)}
-        assert 1 <= len(sends) <= 2 * ATTEMPTS
+        assert 1 <= len(sends) <= 2 * WITHOUT_WAITS.attempts
         assert registry.repository("app").tags == {}
         assert registry.repository("app").uploads == {}
 
 
-async def test_registry_that_takes_no_chunk_as_large_as_it_asks_for_ends_the_push(tmp_path: Path) -> None:
-    write_image(tmp_path / "app", [os.urandom(KIB) * 2048])
+async def test_push_fails_when_the_registry_refuses_chunks_of_the_size_it_asks_for(tmp_path: Path) -> None:
+    image = layouts.write_image(tmp_path / "app", os.urandom(KIB) * 2048)
 
     async def intercept(request: Request) -> Response | None:
-        assert len(registry.requests) < MANY, "requests without end"
+        assert len(registry.requests) < MANY, "too many requests"
         if request.method in {"PUT", "PATCH"} and int(request.headers["content-length"]) > 512 * KIB:
             return Response(413)
         if request.method == "POST":
@@ -100,5 +86,5 @@ async def test_registry_that_takes_no_chunk_as_large_as_it_asks_for_ends_the_pus
 
     async with Registry(intercept=intercept) as registry:
         with pytest.raises(errors.BlobTooLargeError):
-            await push(tmp_path / "app", registry)
+            await push(image, registry)
         assert registry.repository("app").tags == {}

@@ -1,4 +1,4 @@
-"""``force`` sends all of an image, whatever the registry says that it holds."""
+"""A forced push sends everything again, even blobs that the registry claims to have."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests import layouts
+from tests.pushing import push
 
 import ocipush
 from ocipush.testing import Registry
@@ -19,16 +20,12 @@ LARGE = b"large" * 300_000
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    layout = tmp_path / "app"
-    layouts.write_layout(layout, [layouts.add_manifest(layout, [b"small", LARGE])])
-    return layout
+    return layouts.write_image(tmp_path / "app", b"small", LARGE)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["pushed before by the same Pusher", "by another"])
 @pytest.mark.parametrize("mount_from", [None, "other"])
-async def test_forced_push_sends_blobs_that_the_registry_would_find_and_mount(
-    image: Path, known: bool, mount_from: str | None
-) -> None:
+async def test_forced_push_neither_probes_nor_mounts(image: Path, known: bool, mount_from: str | None) -> None:
     async with Registry() as registry, ocipush.Pusher(authfile=image / "none") as first:
         for name in ("app", "other"):
             await first.push(image, target=f"{registry.host}/{name}:1")
@@ -42,6 +39,19 @@ async def test_forced_push_sends_blobs_that_the_registry_would_find_and_mount(
         assert not [request for request in made if "mount" in request.query]
         assert not [request for request in made if request.method == "HEAD" and "/blobs/" in request.path]
         uploaded = {request.query["digest"] for request in made if request.method == "PUT" and request.query}
-        assert uploaded - {result.digest} == {blob.digest for blob in result.blobs}  # a manifest may go as a blob too
+        assert uploaded - {result.digest} == {
+            blob.digest for blob in result.blobs
+        }  # a manifest may be sent as a blob too
         assert made[-1].method == "PUT"
         assert made[-1].path == "/v2/app/manifests/1"
+
+
+async def test_forced_push_sends_everything_again(image: Path) -> None:
+    async with Registry() as registry:
+        await push(image, registry)
+        registry.repository("app").blobs.clear()
+        assert (await push(image, registry)).unchanged
+        result = await push(image, registry, force=True)
+        assert not result.unchanged
+        assert {blob.outcome for blob in result.blobs} == {"uploaded"}
+        assert len(registry.repository("app").blobs) == 4  # the manifest, too: see docs/requests.md, "Missing blobs"

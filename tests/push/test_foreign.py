@@ -1,14 +1,13 @@
-"""Layers that may only be fetched from their own addresses are not sent, of whichever type they are."""
+"""Foreign layers, which clients download from their own URLs, are sent only when asked for."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tests import layouts
+from tests.pushing import push
 
-import ocipush
 from ocipush.testing import Registry
 
 if TYPE_CHECKING:
@@ -31,22 +30,22 @@ pytestmark = pytest.mark.anyio
         ("application/vnd.oci.image.layer.v1.tar+zstd", "uploaded"),
     ],
 )
-async def test_layer_is_sent_unless_its_type_says_that_it_is_foreign(
-    tmp_path: Path, media_type: str, outcome: str
-) -> None:
-    layout = tmp_path / "app"
-    layer: dict[str, Any] = {
-        **layouts.add_blob(layout, b"layer", media_type),
-        "urls": ["https://elsewhere.example/layer"],
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": layouts.MANIFEST,
-        "config": layouts.add_blob(layout, b"{}", "application/vnd.oci.image.config.v1+json"),
-        "layers": [layer],
-    }
-    layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(manifest).encode(), layouts.MANIFEST)])
+async def test_layer_is_sent_unless_its_media_type_is_foreign(tmp_path: Path, media_type: str, outcome: str) -> None:
+    layer = layouts.add_foreign_layer(tmp_path / "app", b"layer", media_type)
+    image = layouts.write_image(tmp_path / "app", layer)
     async with Registry() as registry:
-        result = await ocipush.push(layout, target=f"{registry.host}/app:1", authfile=tmp_path / "none")
+        result = await push(image, registry)
         assert {blob.digest: blob.outcome for blob in result.blobs}[layer["digest"]] == outcome
         assert (layer["digest"] in registry.repository("app").blobs) is (outcome == "uploaded")
+
+
+@pytest.mark.parametrize("include", [False, True])
+async def test_foreign_layer_is_sent_only_when_asked_for(tmp_path: Path, include: bool) -> None:
+    layer = layouts.add_foreign_layer(tmp_path / "app", b"windows")
+    image = layouts.write_image(tmp_path / "app", layer)
+    if not include:
+        layouts.file_of(image, b"windows").unlink()
+    async with Registry() as registry:
+        result = await push(image, registry, include_foreign=include)
+        assert (layer["digest"] in registry.repository("app").blobs) == include
+        assert result.blobs[0].outcome == ("uploaded" if include else "foreign")

@@ -1,4 +1,4 @@
-"""The order in which a push sends: blobs first, then the children of an index, the tag last."""
+"""The order of a push: blobs first, then the children of an index, and the tag last."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-def write_old(layout: Path) -> Path:
-    layouts.write_layout(layout, [layouts.add_manifest(layout, [b"old"])])
-    return layout
-
-
 def write_index(layout: Path, *, nested: bool) -> set[str]:
     """Write an index of two images, or an index of that index; the digests of all documents but the root."""
     children = [layouts.add_manifest(layout, [b"shared", one], one) for one in (b"first", b"second")]
@@ -34,7 +29,7 @@ def write_index(layout: Path, *, nested: bool) -> set[str]:
 
 
 def manifest_puts(registry: Registry, since: int = 0) -> list[str]:
-    """The tags and digests that manifests were put under, in order."""
+    """The tags and digests of the manifests that were put, in order."""
     return [
         request.path.rpartition("/")[2]
         for request in registry.requests[since:]
@@ -46,8 +41,8 @@ def manifest_puts(registry: Registry, since: int = 0) -> list[str]:
 async def test_tag_stays_on_the_old_image_when_the_last_put_of_an_index_is_refused(
     tmp_path: Path, nested: bool
 ) -> None:
-    old, children = write_old(tmp_path / "old"), write_index(tmp_path / "new", nested=nested)
-    roots = len(children)  # PUTs of the new image that come before its root
+    old, children = layouts.write_image(tmp_path / "old", b"old"), write_index(tmp_path / "new", nested=nested)
+    roots = len(children)  # PUTs of the new image before that of its root
 
     async def intercept(request: Request) -> Response | None:
         if request.method == "PUT" and "/manifests/" in request.path and len(manifest_puts(registry)) == roots + 2:
@@ -67,7 +62,7 @@ async def test_tag_stays_on_the_old_image_when_the_last_put_of_an_index_is_refus
         assert registry.repository("app").tags == {"1": before.digest}
 
 
-async def test_every_document_is_put_after_what_it_refers_to_and_the_tag_last(tmp_path: Path) -> None:
+async def test_manifests_are_put_after_what_they_refer_to_and_the_tag_last(tmp_path: Path) -> None:
     children = write_index(tmp_path / "app", nested=True)
     async with Registry() as registry, ocipush.Pusher(authfile=tmp_path / "none") as pusher:
         result = await pusher.push(tmp_path / "app", target=f"{registry.host}/app:1")
@@ -76,4 +71,4 @@ async def test_every_document_is_put_after_what_it_refers_to_and_the_tag_last(tm
         *earlier, last = manifest_puts(registry)
         assert len(earlier) == len(children)
         assert last == "1"
-        assert {request.status for request in puts} == {201}  # a registry takes no manifest before what it refers to
+        assert {request.status for request in puts} == {201}  # the registry refuses a manifest before what it refers to

@@ -1,9 +1,9 @@
-"""A registry that refuses a manifest for blobs it misses gets those blobs, and no others."""
+"""When a registry refuses a manifest because of missing blobs, these blobs are sent again, and no others."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tests import layouts
@@ -16,25 +16,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
-FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 LAYERS = [b"%d" % number for number in range(5)]
-SILENT = Dialect(missing_named="none")  # says that blobs are missing, and not which
+UNSPECIFIC = Dialect(missing_named="none")  # says that blobs are missing, but not which
 
 
 def write_image(layout: Path, *, foreign: bool = False) -> set[str]:
-    """Write an image, perhaps with a foreign layer whose file is not there; the digests of its other blobs."""
-    manifest: dict[str, Any] = {
-        "schemaVersion": 2,
-        "mediaType": layouts.MANIFEST,
-        "config": layouts.add_blob(layout, b"{}", "application/vnd.oci.image.config.v1+json"),
-        "layers": [layouts.add_blob(layout, layer) for layer in LAYERS],
-    }
-    digests = {blob["digest"] for blob in (manifest["config"], *manifest["layers"])}
+    """Write an image, perhaps with a foreign layer whose file is missing; the digests of its other blobs."""
+    layouts.write_image(layout, *LAYERS)
+    digests = set(layouts.contents(layout)[0])
     if foreign:
-        layer = layouts.add_blob(layout, b"windows", FOREIGN)
-        (layout / "blobs" / layer["digest"].replace(":", "/")).unlink()
-        manifest["layers"].append({**layer, "urls": ["https://elsewhere.example/layer"]})
-    layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(manifest).encode(), layouts.MANIFEST)])
+        layouts.write_image(layout, *LAYERS, layouts.add_foreign_layer(layout, b"windows"))
+        layouts.file_of(layout, b"windows").unlink()
     return digests
 
 
@@ -49,8 +41,8 @@ def manifest_statuses(registry: Registry, since: int = 0) -> list[int]:
     return [request.status for request in made if request.method == "PUT" and "/manifests/" in request.path]
 
 
-@pytest.mark.parametrize(("dialect", "lost"), [("spec", 1), ("spec", 3), (SILENT, 1)])
-async def test_blobs_that_are_named_are_sent_again_or_all_where_none_is(
+@pytest.mark.parametrize(("dialect", "lost"), [("spec", 1), ("spec", 3), (UNSPECIFIC, 1)])
+async def test_missing_blobs_are_sent_again_or_all_blobs_when_none_is_named(
     tmp_path: Path, dialect: str | Dialect, lost: int
 ) -> None:
     digests = write_image(tmp_path / "app")
@@ -61,11 +53,11 @@ async def test_blobs_that_are_named_are_sent_again_or_all_where_none_is(
             del registry.repository("app").blobs[digest]
         seen = len(registry.requests)
         result = await pusher.push(tmp_path / "app", target=f"{registry.host}/app:2")
-        assert sent(registry, seen) == (sorted(digests) if dialect is SILENT else missing)
+        assert sent(registry, seen) == (sorted(digests) if dialect is UNSPECIFIC else missing)
         assert registry.repository("app").tags["2"] == result.digest
 
 
-async def test_blob_that_the_registry_misses_is_sent_though_it_says_that_it_has_it(tmp_path: Path) -> None:
+async def test_missing_blob_is_sent_even_if_the_registry_claims_to_have_it(tmp_path: Path) -> None:
     digests = write_image(tmp_path / "app")
 
     async def intercept(request: Request) -> Response | None:
@@ -79,8 +71,8 @@ async def test_blob_that_the_registry_misses_is_sent_though_it_says_that_it_has_
         assert registry.repository("app").tags
 
 
-@pytest.mark.parametrize("dialect", ["spec", SILENT], ids=["names blobs", "names none"])
-async def test_foreign_layer_is_sent_in_no_repair(tmp_path: Path, dialect: str | Dialect) -> None:
+@pytest.mark.parametrize("dialect", ["spec", UNSPECIFIC], ids=["names blobs", "names none"])
+async def test_foreign_layer_is_not_sent_in_a_repair(tmp_path: Path, dialect: str | Dialect) -> None:
     digests = write_image(tmp_path / "app", foreign=True)
     async with Registry(dialect=dialect) as registry, ocipush.Pusher(authfile=tmp_path / "none") as pusher:
         await pusher.push(tmp_path / "app", target=f"{registry.host}/app:1")
@@ -90,7 +82,7 @@ async def test_foreign_layer_is_sent_in_no_repair(tmp_path: Path, dialect: str |
         assert sent(registry, seen) == sorted(digests)
 
 
-async def test_blob_whose_repair_failed_is_known_to_be_missing_from_then_on(tmp_path: Path) -> None:
+async def test_blob_whose_repair_failed_is_sent_by_the_next_push(tmp_path: Path) -> None:
     digests = write_image(tmp_path / "app")
     refused: list[str] = []
 
@@ -114,7 +106,7 @@ async def test_blob_whose_repair_failed_is_known_to_be_missing_from_then_on(tmp_
 
 
 @pytest.mark.parametrize("code", ["MANIFEST_INVALID", "MANIFEST_UNVERIFIED", "UNKNOWN"])
-async def test_manifest_that_is_refused_for_another_reason_is_put_once_and_no_blob_sent_again(
+async def test_manifest_refused_for_another_reason_is_put_once_and_no_blob_is_sent_again(
     tmp_path: Path, code: str
 ) -> None:
     digests = write_image(tmp_path / "app")

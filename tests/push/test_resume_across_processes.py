@@ -1,4 +1,4 @@
-"""An upload that a killed process left behind goes on in another process where it stopped, and not before."""
+"""An upload that a killed process left unfinished is resumed by another process."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ ONCE = ocipush.RetryPolicy(attempts=1)
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    layouts.write_layout(tmp_path / "store" / "app", [layouts.add_manifest(tmp_path / "store" / "app", [LAYER])])
-    return tmp_path / "store" / "app"
+    return layouts.write_image(tmp_path / "store" / "app", LAYER)
 
 
 def ranges(registry: Registry, since: int = 0) -> list[str]:
-    """The Content-Range of each request that carried a part of the layer; empty for one that carried it whole."""
+    """The Content-Range of each request with a part of the layer; empty for the whole layer."""
     return [
         request.headers.get("content-range", "")
         for request in registry.requests[since:]
@@ -46,9 +45,9 @@ def chunk(number: int) -> str:
     return f"{number * CHUNK}-{min((number + 1) * CHUNK, len(LAYER)) - 1}"
 
 
-# distribution 2.8 knows a session by its latest Location alone.
+# distribution 2.8 accepts only the latest Location of a session.
 @pytest.mark.parametrize("dialect", ["spec", "distribution-2.8"])
-def test_process_killed_after_two_chunks_is_followed_by_one_that_begins_with_the_third(
+def test_process_that_follows_one_killed_in_the_third_chunk_starts_with_that_chunk(
     tmp_path: Path, image: Path, dialect: str
 ) -> None:
     reached, killed = threading.Event(), anyio.Event()
@@ -91,7 +90,7 @@ def test_process_killed_after_two_chunks_is_followed_by_one_that_begins_with_the
 
 
 @pytest.mark.anyio
-async def test_upload_that_breaks_again_after_it_was_taken_up_is_taken_up_again(tmp_path: Path, image: Path) -> None:
+async def test_resumed_upload_that_breaks_again_is_resumed_again(tmp_path: Path, image: Path) -> None:
     stops = [900 * KIB, 1500 * KIB]
 
     async def push(registry: Registry) -> None:

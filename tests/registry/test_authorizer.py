@@ -375,6 +375,42 @@ async def test_realm_that_is_no_plain_https_address_gets_no_login(realm: str) ->
     assert service.asked == []
 
 
+@pytest.mark.parametrize(
+    ("tls_verify", "realm", "allowed"),
+    [
+        (True, "https://token.example/t", True),
+        (True, "http://token.example/t", False),
+        (True, "http://127.0.0.1:9/t", True),
+        (True, "http://[::1]:9/t", True),
+        (True, "http://localhost/t", True),
+        (True, "http://localhost.example/t", False),
+        (False, "http://token.example/t", True),
+        (False, "ftp://token.example/t", False),
+        (False, "https:///t", False),
+        (False, "http://[", False),
+    ],
+)
+async def test_login_is_sent_to_a_token_service_over_tls_or_where_plain_http_is_allowed(
+    tls_verify: bool, realm: str, allowed: bool
+) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    async def fetch(request: Request) -> Answer:
+        asked.append((request.url, dict(request.headers)))
+        return Answer(request, 200, {}, b'{"token": "t"}')
+
+    authorizer = Authorizer(Login("u", "p"), registry="registry.example", tls_verify=tls_verify)
+    challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
+    authorizer.learn(Answer(Request(method="GET", url=""), 401, challenge, b""), "s", None)
+    if allowed:
+        assert await authorizer.header("s", fetch) == "Bearer t"
+        assert asked == [(f"{realm}?scope=s", {"Authorization": "Basic dTpw"})]
+    else:
+        with pytest.raises(errors.UnsafeLocationError):
+            await authorizer.header("s", fetch)
+        assert asked == []
+
+
 async def test_user_information_and_fragment_of_a_realm_are_dropped() -> None:
     service = TokenService()
     await challenged(realm="https://evil:pass@auth.example/t?a=b#c").header("", service)

@@ -29,7 +29,7 @@ BASIC, BEARER = 'Basic realm="registry"', 'Bearer realm="https://token.example/t
     ],
 )
 async def test_token_is_preferred_to_the_password_itself(tmp_path: Path, challenges: list[str]) -> None:
-    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", [b"layer"])])
+    layouts.write_image(tmp_path / "app", b"layer")
     sent: set[str | None] = set()
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -53,7 +53,7 @@ async def test_token_is_preferred_to_the_password_itself(tmp_path: Path, challen
 
 
 async def test_warnings_of_two_headers_are_both_told(tmp_path: Path) -> None:
-    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", [b"layer"])])
+    layouts.write_image(tmp_path / "app", b"layer")
     events: list[ocipush.Event] = []
 
     def handler(request: httpx.Request) -> httpx.Response:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 async def error_of(tmp_path: Path, status: int, code: str, message: str = "no") -> errors.RegistryError:
     """What a push raises when the registry answers so to a blob."""
-    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", [b"layer"])])
+    layouts.write_image(tmp_path / "app", b"layer")
 
     def handler(request: httpx.Request) -> httpx.Response:
         if request.method == "POST":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("name", "tls_verify"), [("127.0.0.1", True), ("registry.test", False)])
 def test_refused_tls_is_followed_by_plain_http_at_once(tmp_path: Path, name: str, tls_verify: bool) -> None:
-    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", [b"layer"])])
+    layouts.write_image(tmp_path / "app", b"layer")
     events: list[ocipush.Event] = []
 
     async def test(world: World) -> None:

@@ -23,13 +23,12 @@ GARBLED = b'{"errors":[{"code":"DIGEST_INVALID","message":"the content is anothe
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", [LAYER])])
-    return tmp_path / "app"
+    return layouts.write_image(tmp_path / "app", LAYER)
 
 
 def write_second(tmp_path: Path) -> Path:
     second = tmp_path / "second"
-    layouts.write_layout(second, [layouts.add_manifest(second, [LAYER[::-1]])])
+    layouts.write_image(second, LAYER[::-1])
     return second
 
 
@@ -58,7 +57,7 @@ async def test_registry_that_garbles_chunks_gets_blobs_whole_from_then_on(image:
 
 async def test_blob_that_was_damaged_as_a_whole_says_nothing_of_chunks(image: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
-    layouts.write_layout(small, [layouts.add_manifest(small, [b"s" * 2048])])
+    layouts.write_image(small, b"s" * 2048)
     damaged = [Response(400, {}, GARBLED)] * 2
 
     async def intercept(request: Request) -> Response | None:

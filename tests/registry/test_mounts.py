@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests import layouts
+from tests.pushing import push
 
 import ocipush
 from ocipush import errors
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 ONCE = ocipush.RetryPolicy(attempts=1, base=0)
 LOGIN = ocipush.Login("user", "correct horse")
+LAYER = bytes(3 * 1024 * 1024)
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    layers = [b"%d" % number for number in range(5)]
-    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", layers)])
-    return tmp_path / "app"
+    return layouts.write_image(tmp_path / "app", *(b"%d" % number for number in range(5)))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """An image with one layer that is large enough to be probed."""
+    return layouts.write_image(tmp_path / "large", LAYER)
 
 
 def limited(status: int) -> Response:
@@ -94,3 +100,22 @@ async def test_repository_hinted_at_from_which_nothing_is_mounted_is_asked_once(
         assert {blob.outcome for blob in result.blobs} == {"uploaded"}
         asked = [request.status for request in registry.requests if request.query.get("from") == "elsewhere"]
         assert asked == [status]
+
+
+async def test_blobs_are_mounted_from_the_given_repository(large: Path) -> None:
+    async with Registry() as registry:
+        await push(large, registry)
+        seen = len(registry.requests)
+        result = await push(large, registry, "second:1", mount_from="app")
+        assert {blob.outcome for blob in result.blobs} == {"mounted"}
+        assert [request.method for request in registry.requests[seen:]] == ["HEAD", "POST", "POST", "PUT"]
+
+
+async def test_large_blob_is_probed_when_the_given_repository_does_not_have_it(large: Path) -> None:
+    async with Registry() as registry:
+        await push(large, registry)
+        registry.repository("app").manifests.clear()
+        registry.repository("app").tags.clear()
+        result = await push(large, registry, mount_from="elsewhere")
+        assert {blob.size: blob.outcome for blob in result.blobs} == {len(LAYER): "exists", 2: "uploaded"}
+        assert not registry.repository("app").uploads

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_image(layout: Path, ref: str | None = None) -> Path:
-    layouts.write_layout(layout, [layouts.add_manifest(layout, [layout.name.encode()])], ref=ref)
+    layouts.write_image(layout, layout.name.encode(), ref=ref)
     return layout
 
 

@@ -87,7 +87,8 @@ def report_interrupt(given: Mapping[str, Any]) -> None:
 
 def report_usage(message: str, command: str) -> None:
     """Say what is wrong with the command line."""
-    say(f"error: {message[:1].lower()}{message[1:].removesuffix('.')}")
+    first = message[:1] if message[1:2].isupper() else message[:1].lower()  # a variable keeps its name
+    say(f"error: {first}{message[1:].removesuffix('.')}")
     say(f"hint: `{command} --help` shows the usage")
 
 
@@ -107,7 +108,7 @@ def report_failure(exc: Exception, given: Mapping[str, Any]) -> int:
             say_json("Log", level="debug", message=line) if as_json else say(line)
     from .hints import describe_invalid_option
 
-    if not isinstance(exc, OcipushError) and (invalid := describe_invalid_option(exc)) is not None:
+    if not isinstance(exc, OcipushError) and (invalid := describe_invalid_option(exc, given)) is not None:
         report_usage(invalid, f"ocipush {given.get('command', '')}".rstrip())
         return 2
     failure = _describe(exc, given)

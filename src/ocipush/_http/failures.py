@@ -31,11 +31,9 @@ _NAMED_PLAIN_HINT: Final = (
     "the registry names this {peer} with https, and it speaks plain HTTP: check the registry's settings"
 )
 _VERSION_HINT: Final = "the server must support TLS 1.2 or later; ssl_context= can allow an older version"
-_CLIENT_HINT: Final = "a client certificate that the server accepts is needed (ssl_context=)"
-_CIPHER_HINT: Final = (
-    "client and server have no cipher in common, or the server requires a client certificate (ssl_context=)"
-)
-_HANDSHAKE_HINT: Final = "the server may require a client certificate or an older TLS version (ssl_context=)"
+_CLIENT_HINT: Final = "a client certificate that the server accepts is needed: pass it with cert= and key="
+_CIPHER_HINT: Final = "client and server have no cipher in common, or the server requires a client certificate (cert=)"
+_HANDSHAKE_HINT: Final = "the server may require a client certificate (cert=) or speak an older TLS version"
 _REGISTRY_HINT: Final = "is the registry running, and are its name and port right?"
 _NAMED_HINT: Final = "the registry names this {peer}: can it be reached from here, by this name and port?"
 _CERTIFICATE_HINTS: Final = {  # by OpenSSL's X509_V_ERR codes, where another CA would not help

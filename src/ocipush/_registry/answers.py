@@ -27,9 +27,10 @@ from .statuses import Kind
 from .wording import IMMUTABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .._http.answer import Answer
+    from .._http.request import Facts
     from ..errors import AnsweredBy
     from .error_body import Failure
 
@@ -166,8 +167,8 @@ def error_for(
     )
     words = f": {detail}" if detail else ""
     return cls(
-        asker.conceal(f"{request}{media_type} was answered {status}{words}"),
-        hint=conceal(hint) if hint else None,
+        f"{conceal(f'{request}{media_type}')} was answered {status}{words}",
+        hint=hint,
         status=status,
         codes=failure.codes,
         detail=detail,
@@ -176,8 +177,13 @@ def error_for(
         retry_after=answer.retry_after,
         renewable=answer.renewable,
         limit=limit,
-        **request.facts(),
+        **concealed(request.facts(), conceal),
     )
+
+
+def concealed(facts: Facts, hide: Callable[[str], str]) -> Facts:
+    """The facts of a request to an address that the registry may have chosen."""
+    return {**facts, "url": hide(facts["url"])}
 
 
 def _class_of(
@@ -279,15 +285,15 @@ def _standing(answer: Answer, kind: Kind, asker: Asker, before: Standing | None)
         return Standing.IDENTITY if asker.has_identity_token else Standing.REFUSED
     if not sent:
         return Standing.IDENTITY if asker.has_identity_token and "basic" in schemes else Standing.UNSENT
-    return _standing_of_sent(answer, kind, sent, before)
+    return _standing_of_sent(answer, kind, sent.startswith("Bearer ") and asker.has_token, before)
 
 
-def _standing_of_sent(answer: Answer, kind: Kind, sent: str, before: Standing | None) -> Standing:
+def _standing_of_sent(answer: Answer, kind: Kind, granted: bool, before: Standing | None) -> Standing:
     if lacks_scope(answer):
         return Standing.DENIED
     if before is Standing.WORKED:
         return Standing.WORKED
-    if sent.startswith("Bearer "):
+    if granted:  # by a token service; else it is the login itself
         distrusted = kind is Kind.LOGIN or "invalid_token" in _errors_of_challenge(answer)
         return Standing.DISTRUSTED if distrusted else Standing.DENIED
     return before or Standing.REFUSED
@@ -310,8 +316,8 @@ def _facts(answer: Answer, by: AnsweredBy, asker: Asker, repository: str, *, uns
         "media_type": media_type,
         "format": "oci" if media_type in {DOCKER_MANIFEST, DOCKER_INDEX} else "v2s2",
         "wait": f" {answer.retry_after:g} s" if answer.retry_after else "",
-        "location": redact(headers.get("location", "")),
-        "schemes": ", ".join(challenge.scheme.capitalize() for challenge in challenges),
+        "location": redact(asker.conceal(headers.get("location", ""))),
+        "schemes": asker.conceal(", ".join(challenge.scheme.capitalize() for challenge in challenges)),
     }
 
 

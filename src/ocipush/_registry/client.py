@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from .._http.redact import without_query
-from .._http.urls import same_origin
-from ..errors import ConnectFailedError, TransportError
+from .._http.redact import conceal_error, without_query
+from .._http.urls import resolve_location, same_origin
+from ..errors import ConnectFailedError, TransportError, UnsafeLocationError
 from .answers import Asker, error_for, is_rate_limit, parse_warnings
 from .retry import Attempts, may_pass
 from .situations import Standing
@@ -17,6 +17,7 @@ from .statuses import Kind, Meaning, meaning_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from .._credentials.base import Login
     from .._http.addresses import AddressPolicy
     from .._http.answer import Answer
     from .._http.client import Client
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 class Authorizer(Asker, Protocol):
     """What answers the challenges of a registry; see ``authorizer``."""
+
+    @property
+    def login(self) -> Login | None:
+        """The login that is used now."""
+        ...
 
     @property
     def service(self) -> str | None:
@@ -47,8 +53,16 @@ class Authorizer(Asker, Protocol):
         """The Authorization value at hand."""
         ...
 
+    async def renew_login(self, used: str | None) -> bool:
+        """Ask for another login after ``used`` was refused."""
+        ...
+
     def learn(self, answer: Answer, scope: str, used: str | None) -> bool:
         """Learn from a 401; returns whether another attempt can succeed."""
+        ...
+
+    def remember(self, url: str) -> None:
+        """Conceal the query of this address from now on."""
         ...
 
 
@@ -106,7 +120,7 @@ class RegistryClient:
         self.route = route
         self.requests = 0
         self._login_before: Standing | None = None  # how the login was treated earlier in this push
-        self._http = http.guarded(route.policy)
+        self._http = http.guarded(route.policy, route.authorizer.conceal)
         self._gate = gate
         self._retry = retry
         self._on_retry = on_retry
@@ -124,7 +138,11 @@ class RegistryClient:
         repeat = partial(self._repeat, kind=kind, at_most=attempts)
         answer = await self._send_with_login(request, scope, repeat)
         if answer.renewable:
-            answer = replace(await self._send_with_login(request, scope, repeat), renewable=False)
+            login = self.route.authorizer.login
+            answer = await self._send_with_login(request, scope, repeat)
+            if answer.renewable and self.route.authorizer.login != login:  # the one before has ended
+                answer = await self._send_with_login(request, scope, repeat)
+            answer = replace(answer, renewable=False)
         self._show_warnings(answer)
         return answer
 
@@ -145,6 +163,23 @@ class RegistryClient:
         authorizer = self.route.authorizer
         return error_for(answer, kind, authorizer, repository=repository, before=self._login_before)
 
+    def location(self, answer: Answer) -> str | None:
+        """Where the Location of an answer points; None if there is none. Its query can be signed, so it is concealed.
+
+        Raises:
+            UnsafeLocationError: it is not HTTP, or leaves TLS for another host.
+        """
+        location = answer.headers.get("location")
+        if not location:
+            return None
+        if "?" in location:
+            self.route.authorizer.remember(location)
+        try:
+            return resolve_location(answer.request.url, location)
+        except UnsafeLocationError as exc:
+            conceal_error(exc, self.route.authorizer.conceal)
+            raise
+
     async def _send_with_login(
         self, request: Request, scope: str, send: Callable[[Request], Awaitable[Answer]]
     ) -> Answer:
@@ -154,9 +189,10 @@ class RegistryClient:
         answer = await send(_authorized(request, authorization))
         if authorization is not None:
             self._note_login(answer)
-        if answer.status == 401 and ours and authorizer.learn(answer, scope, authorization):
-            return replace(answer, renewable=True)
-        return answer
+        if answer.status != 401 or not ours:
+            return answer
+        renewable = authorizer.learn(answer, scope, authorization) or await authorizer.renew_login(authorization)
+        return replace(answer, renewable=renewable)
 
     def _note_login(self, answer: Answer) -> None:
         """Note whether the login that was sent has been accepted. A registry whose reads are anonymous ignores it there."""
@@ -170,7 +206,7 @@ class RegistryClient:
         policy = self._retry
         if at_most is not None and at_most < policy.attempts:
             policy = replace(policy, attempts=at_most)
-        attempts = Attempts(policy, request, self._on_retry, whole=request.effort or self.route.effort)
+        attempts = Attempts(policy, request, self._retrying, whole=request.effort or self.route.effort)
         request = replace(request, effort=attempts.effort)
         while True:
             try:
@@ -210,6 +246,9 @@ class RegistryClient:
             self.route.prove()
         return answer
 
+    def _retrying(self, what: str, reason: str, attempt: int, delay: float) -> None:
+        self._on_retry(self.route.authorizer.conceal(what), reason, attempt, delay)
+
     def _count(self, requests: int) -> None:
         self.requests += requests
 
@@ -218,8 +257,12 @@ class RegistryClient:
         self._gate.limited(min(otherwise if asked is None else asked, self._retry.cap))
 
     def _show_warnings(self, answer: Answer) -> None:
-        for text in parse_warnings(answer.headers.get("warning", "")):
-            self._on_warning(self.route.authorizer.conceal(without_query(text, answer.request.url)))
+        if warning := answer.headers.get("warning"):
+            for text in parse_warnings(self._hide(warning, answer)):
+                self._on_warning(self._hide(text, answer))
+
+    def _hide(self, text: str, answer: Answer) -> str:
+        return self.route.authorizer.conceal(without_query(text, answer.request.url))
 
 
 def _authorized(request: Request, authorization: str | None) -> Request:

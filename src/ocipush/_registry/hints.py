@@ -27,7 +27,7 @@ HINTS: Final[dict[str, str]] = {
     "large manifest": f"{_SIZE}, and this manifest is larger: raise the limit",
     "large body": _CHUNKS,
     "large body, in words": _CHUNKS,
-    "client certificate": "{who} requires a client certificate; load one into ssl_context=",
+    "client certificate": "{who} requires a client certificate: pass one with cert= and key=",
     "proxy login": "the proxy requires a login: write it into the address in HTTPS_PROXY or HTTP_PROXY",
     "disk full": _DISK,
     "disk full, by status": _DISK,
@@ -58,7 +58,7 @@ HINTS: Final[dict[str, str]] = {
     "no challenge": "the registry requires a login, and does not say how: "
     "a proxy may have removed the WWW-Authenticate header",
     "unknown challenge": "the registry requires a login by {schemes}; only Basic and Bearer are supported",
-    "identity token": "the login is an identity token, but this registry requires a user name and a password: "
+    "identity token": "the login is an identity token or a registry token, but this registry requires a user name and a password: "
     f"save them with {_LOGIN}",
     "worked until now": _LOGIN_EXPIRED,
     "accepted for reading": "the registry accepts the login, but does not allow it to {do}: ask for the permission",

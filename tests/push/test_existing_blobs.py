@@ -1,14 +1,14 @@
-"""What a push learns from the image that the tag names now: which blobs are there, and not which are not."""
+"""Blobs of the image that the tag points to now are not sent again."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from tests import layouts
+from tests.pushing import push
 
 import ocipush
 from ocipush.testing import Registry, Request, Response
@@ -17,38 +17,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
-FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
-LAYERS = [b"%d" % number for number in range(5)]  # as many as make it worth a question
+LAYERS = [b"%d" % number for number in range(5)]  # enough for the manifest of the tag to be fetched
 
 
-def write_image(layout: Path, *, config: bytes, foreign: bytes | None = None) -> dict[str, Any]:
-    """Write an image of five layers, perhaps with one that is not to be distributed; the descriptor of its manifest."""
-    manifest: dict[str, Any] = {
-        "schemaVersion": 2,
-        "mediaType": layouts.MANIFEST,
-        "config": layouts.add_blob(layout, config, "application/vnd.oci.image.config.v1+json"),
-        "layers": [layouts.add_blob(layout, layer) for layer in LAYERS],
-    }
-    if foreign is not None:
-        layer = {**layouts.add_blob(layout, foreign, FOREIGN), "urls": ["https://elsewhere.example/layer"]}
-        manifest["layers"].append(layer)
-    root = layouts.add_blob(layout, json.dumps(manifest).encode(), layouts.MANIFEST)
+def write_image(layout: Path, *, config: bytes, foreign: bytes | None = None) -> layouts.Descriptor:
+    """Write an image of five layers, perhaps with a foreign one too; the descriptor of its manifest."""
+    extra = [layouts.add_foreign_layer(layout, foreign)] if foreign is not None else []
+    root = layouts.add_manifest(layout, [*LAYERS, *extra], config)
     layouts.write_layout(layout, [root])
     return root
 
 
-def wrap_in_index(layout: Path, root: dict[str, Any]) -> None:
-    """Make an index of the one image the layout's root."""
+def wrap_in_index(layout: Path, root: layouts.Descriptor) -> None:
+    """Put the image into an index, and make that the root of the layout."""
     layouts.write_layout(
         layout, [layouts.add_index(layout, [{**root, "platform": {"os": "windows", "architecture": "amd64"}}])]
     )
 
 
-async def push(image: Path, registry: Registry, **options: Any) -> ocipush.PushResult:
-    return await ocipush.push(image, target=f"{registry.host}/app:1", authfile=image / "none", **options)
-
-
-async def test_blobs_of_the_image_that_the_tag_names_are_neither_asked_for_nor_sent(tmp_path: Path) -> None:
+async def test_blobs_of_the_tagged_image_are_neither_probed_nor_sent(tmp_path: Path) -> None:
     write_image(tmp_path / "old", config=b"old")
     write_image(tmp_path / "new", config=b"new")
     async with Registry() as registry:
@@ -61,11 +48,11 @@ async def test_blobs_of_the_image_that_the_tag_names_are_neither_asked_for_nor_s
         assert [request.method for request in made if "/blobs/" in request.path] == ["POST", "PUT"]
 
 
-async def test_manifest_that_is_not_what_its_digest_says_is_not_believed(tmp_path: Path) -> None:
-    """A cache, or whoever is between, could say that all the blobs are there."""
+async def test_manifest_that_does_not_match_its_digest_is_not_trusted(tmp_path: Path) -> None:
+    """A cache, or a proxy, could claim that all blobs exist."""
     write_image(tmp_path / "old", config=b"old")
     new = write_image(tmp_path / "new", config=b"new")
-    claims = (tmp_path / "new" / "blobs" / new["digest"].replace(":", "/")).read_bytes()
+    claims = layouts.blob_path(tmp_path / "new", new["digest"]).read_bytes()
     asked: list[str] = []
 
     async def intercept(request: Request) -> Response | None:
@@ -83,9 +70,7 @@ async def test_manifest_that_is_not_what_its_digest_says_is_not_believed(tmp_pat
 
 
 @pytest.mark.parametrize("index", [False, True], ids=["image", "index"])
-async def test_foreign_layer_of_the_image_that_the_tag_names_does_not_count_as_there(
-    tmp_path: Path, index: bool
-) -> None:
+async def test_foreign_layer_of_the_tagged_image_does_not_count_as_existing(tmp_path: Path, index: bool) -> None:
     for name in ("old", "new"):
         root = write_image(tmp_path / name, config=name.encode(), foreign=b"windows")
         if index:
@@ -102,7 +87,9 @@ async def test_foreign_layer_of_the_image_that_the_tag_names_does_not_count_as_t
 
 
 @pytest.mark.parametrize(("registry", "gets"), [("docker.io", 0), ("registry.example", 1)])
-async def test_docker_hub_which_counts_pulls_is_asked_for_no_manifest(tmp_path: Path, registry: str, gets: int) -> None:
+async def test_no_manifest_is_fetched_from_docker_hub_because_it_counts_pulls(
+    tmp_path: Path, registry: str, gets: int
+) -> None:
     image = tmp_path / "app"
     write_image(image, config=b"new")
     made: list[httpx.Request] = []
