@@ -209,11 +209,11 @@ def test_host_that_the_user_allows_is_not_spoken_to_in_plain_http_for_that() -> 
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        ("http://other.example/", "--tls-verify=false"),
-        ("http://192.0.2.1/", "--tls-verify=false"),
+        ("http://other.example/", "tls_verify=False"),
+        ("http://192.0.2.1/", "tls_verify=False"),
         ("http://169.254.169.254/", None),
         ("http://100.100.100.200/", None),
-        ("https://169.254.169.254/", "--allow-host 169.254.169.254"),
+        ("https://169.254.169.254/", "allow 169.254.169.254 with allow_hosts="),
     ],
 )
 def test_plain_http_is_only_recommended_where_it_would_be_allowed(url: str, hint: str | None) -> None:

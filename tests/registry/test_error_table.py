@@ -47,7 +47,7 @@ async def error_of(tmp_path: Path, status: int, code: str, message: str = "no") 
         ("DENIED", errors.AuthorizationError),
         ("NAME_UNKNOWN", errors.RepositoryNotFoundError),
         ("TOOMANYREQUESTS", errors.RateLimitedError),
-        ("TAG_INVALID", errors.TagImmutableError),
+        ("TAG_INVALID", errors.ManifestRejectedError),  # TagImmutableError takes a look at the tag
         ("MANIFEST_INVALID", errors.ManifestRejectedError),
         ("MANIFEST_BLOB_UNKNOWN", errors.ManifestRejectedError),
         ("MANIFEST_UNVERIFIED", errors.ManifestRejectedError),

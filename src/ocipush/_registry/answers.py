@@ -162,7 +162,9 @@ def error_for(
     if situation.error is not None and not (answer.renewable and cls is AuthenticationError):
         cls = situation.error  # with another token, the next attempt may succeed
     hint = situation.hint_for(refusal)
-    media_type = f" ({request.headers.get('Content-Type')})" if cls is ManifestRejectedError else ""
+    media_type = (
+        f" ({request.headers.get('Content-Type')})" if kind is Kind.MANIFEST and cls is ManifestRejectedError else ""
+    )
     words = f": {detail}" if detail else ""
     return cls(
         f"{conceal(f'{request}{media_type}')} was answered {status}{words}",

@@ -11,7 +11,7 @@ def _words(*alternatives: str) -> re.Pattern[str]:
 
 
 _REPOSITORY: Final = r"(?:project|repositor(?:y|ies)|registry|organi[sz]ation|namespace)"
-_PART: Final = r"(?:blob|layer|body|upload|manifest|request|content|entity|payload)"
+_PART: Final = r"(?:blob|layer|body|chunk|upload|manifest|request|content|entity|payload)"
 _LOGIN: Final = r"(?:token|credential|password|login|api.?key|secret|session)s?"
 
 # A tag would move, and may not (docs/errors.md, TagImmutableError).
@@ -26,12 +26,12 @@ DISK_FULL: Final = _words(
 )
 TOO_LARGE: Final = _words(
     rf"{_PART}\b.{{0,40}}(?:too (?:large|big)|size limit|(?:maximum|allowed) (?:size|length))",
-    rf"{_PART}\b.{{0,20}} exceed.{{0,40}}(?:size|length|bytes)|exceeds the request content length|entitytoolarge",
+    rf"{_PART}s?(?: size| length)? exceed(?!.{{0,60}}(?:quota|storage))|exceeds the request content length|entitytoolarge",
 )
 QUOTA: Final = _words(
     r"quota|(?:storage|space|plan|account|image|tag|repository|upper|usage) limit|storage resource|limit exceeded",
-    r"exceed\w* (?:the |its |your )?(?:\w+ ){0,2}limit|(?:maximum|max|allowed) (?:allowed )?number|limit of \d+",
-    r"too many (?:images|tags|repositories|projects)",
+    r"exceed\w* (?:the |its |your )?(?:\w+ ){0,2}limit|(?:maximum|max|allowed) (?:allowed )?number",
+    r"(?:too many|limit of \d+) (?:images|tags|repositories|projects)",
 )
 # Not a login, or a permission, that is good for reading only.
 READ_ONLY: Final = _words(
@@ -64,6 +64,7 @@ NO_REPOSITORY: Final = _words(
 # A login is not allowed to do something, and nothing more.
 NO_ACCESS: Final = _words(
     r"^\W*$|denied|forbid|permission|permitted|not allowed|authori[sz]|access|privilege|scope|\brole\b",
+    r"(?:does not|doesn't) exist|not found",
 )
 BAD_LOGIN: Final = _words(
     r"invalid.?(?:grant|client|credential|user|password|login)|incorrect|password|user ?name|unauthori[sz]ed",
