@@ -39,7 +39,7 @@ SCRIPTS = [
     ("two lengths", send(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n"), LOST, "HTTP response", "address of"),
     ("length below zero", send(OK + b"Content-Length: -1\r\n\r\n"), LOST, "HTTP response", "address of"),
     ("reset", reset, LOST, "lost", "try again"),
-    ("Location of bytes", send(b"HTTP/1.1 202 A\r\nLocation: /\xff\r\n\r\n"), errors.RegistryError, "404", "that the repository exists"),
+    ("Location of bytes", send(b"HTTP/1.1 202 A\r\nLocation: /\xff\r\n\r\n"), errors.UnexpectedResponseError, "404", "leads to a path outside"),
     (
         "errors without end",
         send_endlessly(b"HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nwords\r\n"),
