@@ -190,7 +190,7 @@ def words(data: bytes) -> None:
     is_shown(printable(text))
     secret, _, rest = text.partition("\n")
     if len(secret) >= 8:
-        assert secret not in conceal(rest, [secret]) or "…" in secret
+        assert secret not in conceal(rest, [Secret(secret)]) or "…" in secret
     without_query(rest, f"https://h/?{secret}")
 
 

@@ -28,17 +28,18 @@ MODULES = {
 }
 
 # What each package may import of the library. The root is what users import, `ocipush` and `ocipush.sync`; `__main__` belongs to
-# the command line; `errors`, `_events` and `_version` stand for themselves.
+# the command line; `errors`, `_events`, `_threads` and `_version` stand for themselves.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "_events": set(),
+    "_threads": set(),
     "_oci": {"errors"},
-    "_http": {"errors"},
+    "_http": {"errors", "_threads"},
     "_credentials": {"errors", "_oci"},
-    "_sources": {"errors", "_oci"},
-    "_registry": {"errors", "_events", "_oci", "_credentials", "_http"},
-    "_push": {"errors", "_version", "_events", "_oci", "_credentials", "_sources", "_http", "_registry"},
+    "_sources": {"errors", "_threads", "_oci"},
+    "_registry": {"errors", "_threads", "_events", "_oci", "_credentials", "_http"},
+    "_push": {"errors", "_threads", "_version", "_events", "_oci", "_credentials", "_sources", "_http", "_registry"},
     "": {"errors", "_version", "_events", "_oci", "_credentials", "_sources", "_http", "_registry", "_push"},
     "_cli": {"", "errors", "_events"},
     "testing": set(),

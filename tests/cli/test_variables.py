@@ -25,7 +25,8 @@ WITHOUT = {
     "--check",
     "--version",
     "--help",
-    "--parallel",
+    "--compress",
+    "--follow-links",
 }
 SET = {
     "OCIPUSH_IMAGES_STORE_DIR": ("store", "/s", "/s"),

@@ -12,6 +12,7 @@ import pytest
 from tests.certificates import CA, client_context
 from tests.peers import OK, Link, answering, ask, serve, tunnelling
 
+from ocipush import _threads
 from ocipush._http import stream as _socket
 from ocipush._http.body import FileBody
 from ocipush._http.proxy import ProxyRules
@@ -290,6 +291,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, at_wait: Callable[[], None]) -> None:
         (anyio, "wait_writable"),
         (anyio, "getaddrinfo"),
         (anyio.to_thread, "run_sync"),
+        (_threads, "_run"),
         (anyio.lowlevel, "checkpoint"),
         (_socket, "_connect_one"),
     ):

@@ -147,7 +147,7 @@ async def test_host_that_the_registry_named_is_not_called_the_registry(transport
     one = client(transport).guarded(AddressPolicy("https://127.0.0.1:1"))
     named = await failure(one, f"https://127.0.0.1:{nobody}/token")
     own = await failure(one, "https://127.0.0.1:1/v2/")
-    assert "the registry named this address" in (named.hint or "")
+    assert "the registry names this address" in (named.hint or "")
     assert "is the registry running" in (own.hint or "")
 
 
@@ -312,7 +312,7 @@ async def test_registry_on_plain_http_that_must_be_this_machine_is_judged_at_eac
             return
         with pytest.raises(UnsafeLocationError, match=r"192\.0\.2\.1 \(public\) in plain HTTP") as caught:
             await one.send(Request(method="GET", url=registry.url("/v2/")))
-        assert "--tls-verify=false" in (caught.value.hint or "")
+        assert "tls_verify=False" in (caught.value.hint or "")
         assert "192.0.2.1" not in network
         assert len(registry.seen) == 2
 

@@ -30,7 +30,7 @@ class Case:
     answer: Response
     error: type[errors.OcipushError]
     words: str
-    hint: str
+    hint: str | None
     method: str = ""
     path: str = ""
 
@@ -52,11 +52,11 @@ CASES = [
     Case("unknown challenge", Response(401, {"WWW-Authenticate": "Magic"}), errors.AuthenticationError, "401", "requires a login by Magic"),
     Case("rate limit", refusal(429, "TOOMANYREQUESTS", **{"Retry-After": "9" * 400}), errors.RateLimitedError, "429", "wait"),
     Case("503", Response(503, {"Retry-After": "soon"}), errors.RegistryError, "503", "its log"),
-    Case("escapes", refusal(400, "\x1b[31mX", "a\x1b]0;b\x07\u202e\ud800"), errors.RegistryError, "400", "", "PUT"),
-    Case("JSON that nests", Response(400, JSON, b"[" * 60_000), errors.RegistryError, "400", "", "POST"),
+    Case("escapes", refusal(400, "\x1b[31mX", "a\x1b]0;b\x07\u202e\ud800"), errors.RegistryError, "400", None, "PUT"),
+    Case("JSON that nests", Response(400, JSON, b"[" * 60_000), errors.RegistryError, "400", None, "POST"),
     Case("tags that do not close", Response(400, HTML, b"<" * 65_536), UNEXPECTED, "400", "address of", "POST"),
-    Case("packed", Response(400, {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 2**25)), errors.RegistryError, "400", "", "POST"),
-    Case("wrong packing", Response(400, {"Content-Encoding": "gzip"}, b"no"), errors.RegistryError, "400: no", "", "POST"),
+    Case("packed", Response(400, {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 2**25)), errors.RegistryError, "400", None, "POST"),
+    Case("wrong packing", Response(400, {"Content-Encoding": "gzip"}, b"no"), errors.RegistryError, "400: no", None, "POST"),
     Case("no Location", Response(202), UNEXPECTED, "202", "address of", "POST"),
     Case("Location of half an address", location("http://[::1/x"), UNSAFE, "not a URL", "its own address", "POST"),
     Case("Location of a file", location("file:///etc/passwd"), UNSAFE, "not HTTP", "its own address", "POST"),

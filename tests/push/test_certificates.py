@@ -19,7 +19,7 @@ from ocipush import errors
 from ocipush.testing import BasicAuth, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
 pytestmark = [
@@ -176,7 +176,7 @@ def fifo(ours: Authority) -> dict[str, Any]:
     return {"cert": ours.home / "fifo"}
 
 
-UNUSABLE = {
+UNUSABLE: dict[str, tuple[Callable[[Authority], dict[str, Any]], str]] = {
     "no certificate": (lambda ours: {"cert": ours.home / "none", "key": ours.key}, "the client certificate /none cannot be read: No such file"),
     "no key": (lambda ours: {"cert": ours.cert, "key": ours.home / "none"}, "the key /none cannot be read: No such file"),
     "directory": (lambda ours: {"cert": ours.home, "key": ours.key}, "the client certificate  cannot be read: Is a directory"),
@@ -253,13 +253,16 @@ async def test_certificate_of_the_registry_that_is_not_trusted_is_told_with_what
 
 
 @contextmanager
-def openssl(ours: Authority, *options: str) -> Iterator[str]:
+def openssl(ours: Authority, *options: str) -> Generator[str]:
     """OpenSSL's own server, which sends the alerts that real servers send; its host and port."""
     issued = ours.authority.issue_cert("127.0.0.1")
     issued.private_key_and_cert_chain_pem.write_to_path(ours.home / "server.pem")
     command = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", str(ours.home / "server.pem"), *options]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*command, "-naccept", "9", "-www"], text=True, **pipes) as process:  # type: ignore[call-overload]
+    command += ["-naccept", "9", "-www"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
         try:
             yield next(line.split()[1] for line in process.stdout if line.startswith("ACCEPT "))
         finally:

@@ -12,6 +12,7 @@ from tests.pushing import WITHOUT_WAITS, push
 
 import ocipush
 from ocipush import errors
+from ocipush._registry.journal import SavedSession
 from ocipush.testing import BearerAuth, Registry, Request, Response
 
 if TYPE_CHECKING:
@@ -338,3 +339,23 @@ async def test_refusal_that_only_its_text_calls_a_rate_limit_is_retried(image: P
     async with Registry(intercept=intercept) as registry:
         await push(image, registry)
         assert registry.repository("app").tags
+
+
+async def test_disk_that_cannot_keep_a_session_is_told_once(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(saved: SavedSession, _: object) -> None:
+        saved.problem = "No space left on device"
+
+    monkeypatch.setattr(SavedSession, "_note", full)
+    warnings: list[str] = []
+
+    def on_event(event: object) -> None:
+        if isinstance(event, ocipush.PushWarning):
+            warnings.append(event.text)
+
+    async with Registry() as registry:
+        await push(image, registry, resume_dir=tmp_path / "sessions", on_event=on_event)
+    told = [text for text in warnings if "cannot be saved" in text]
+    assert told == ["upload sessions cannot be saved, so this push cannot be resumed later: No space left on device"]
+    assert list((tmp_path / "sessions").iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -100,8 +101,9 @@ async def test_session_of_another_user_is_not_taken_up(tmp_path: Path, monkeypat
 async def test_page_that_makes_no_sense_is_none_and_one_line_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: str, reason: str
 ) -> None:
-    path = keep(tmp_path, kept)
-    assert await saved(tmp_path).claim() is None
+    path, page = keep(tmp_path, kept), saved(tmp_path)
+    assert await page.claim() is None
+    await page.release()
     assert caplog.messages[0].startswith(f"{path} cannot be used to resume an upload: {reason}")
     assert len(caplog.messages) == 1
     assert "\n" not in caplog.text.strip()
@@ -133,3 +135,46 @@ async def test_page_is_written_through_no_link(tmp_path: Path) -> None:
     await one.note(Session(LOCATION, 8))
     assert victim.read_text() == "untouched"
     assert await saved(tmp_path).claim() is not None
+
+
+async def test_session_of_a_blob_that_is_being_uploaded_is_not_taken_up_by_another(tmp_path: Path) -> None:
+    first, second = saved(tmp_path), saved(tmp_path)
+    assert await first.claim() is None
+    await first.note(Session(LOCATION, 8, acknowledged=4))
+    assert await second.claim() is None
+    await second.note(Session(f"{LOCATION}2", 8, acknowledged=8))
+    await second.forget()
+    await second.release()
+    assert json.loads(first._path.read_text())["location"] == LOCATION
+    await first.release()
+    third = saved(tmp_path)
+    session = await third.claim()
+    assert session is not None
+    assert session.location == LOCATION
+    await third.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_lock_that_its_owner_removes_meanwhile_is_not_mistaken_for_one(tmp_path: Path) -> None:
+    first, second = saved(tmp_path), saved(tmp_path)
+    await first.claim()
+    await first.release()
+    await second.claim()
+    assert second._path.with_suffix(".lock").exists()
+    assert not second._is_taken
+    await second.release()
+
+
+async def test_names_of_temporary_files_differ_though_the_process_has_the_same_number(tmp_path: Path) -> None:
+    assert saved(tmp_path)._unique() != saved(tmp_path)._unique()
+
+
+async def test_full_disk_is_told_and_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    page = saved(tmp_path)
+    await page.note(Session(LOCATION, 8, acknowledged=4))
+    assert page.problem == "No space left on device"
+    assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from tests import layouts
 import ocipush
 from ocipush import errors
 from ocipush._sources.layout import Layout
+from ocipush._sources.open import open_source
 from ocipush._sources.store import match_image
 
 if TYPE_CHECKING:
@@ -121,3 +122,15 @@ async def test_signature_next_to_an_image_is_not_a_second_image(tmp_path: Path) 
     async with await Layout.open(layout) as opened:
         with pytest.raises(errors.AmbiguousImageError):
             opened.select()
+
+
+async def test_signature_that_is_not_pushed_with_its_image_is_counted(tmp_path: Path) -> None:
+    layout = tmp_path / "app"
+    image = layouts.add_manifest(layout, [b"layer"])
+    signature = layouts.add_manifest(layout, [b"cosign"])
+    tag = image["digest"].replace(":", "-") + ".sig"
+    signature["annotations"] = {"org.opencontainers.image.ref.name": tag}
+    for manifests, count in (([image, signature], 1), ([image], 0)):
+        layouts.write_layout(layout, manifests)
+        async with open_source(layout, ref=image["digest"], store=tmp_path) as found:
+            assert [text.rpartition(": ")[2] for text in found.warnings] == [str(count)] * count

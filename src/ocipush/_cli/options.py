@@ -109,7 +109,8 @@ class EnvOption(click.Option):
     def __init__(self, names: Sequence[str], **settings: Any) -> None:
         longest = max(names, key=lambda name: (name.startswith("--"), len(name)))
         variable = f"OCIPUSH_{longest.strip('-').replace('-', '_').upper()}"
-        super().__init__(names, **{"envvar": variable, "show_envvar": True, **settings})
+        chosen: dict[str, Any] = {"envvar": variable, "show_envvar": True, **settings}
+        super().__init__(names, **chosen)
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """What a wrong value is reported of: the variable, if it has it."""

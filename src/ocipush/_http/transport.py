@@ -84,6 +84,7 @@ class Transport(httpx.AsyncBaseTransport):
     - ``admit``: called with the addresses that a connection may be made to, and with that of a kept connection; not
       called where a proxy makes the connection.
     - ``direct``: no proxy is used.
+    - ``clock``: called with False when the request has to wait for one of the connections, and with True after that.
     - ``resent``: set to 1 when the request was sent twice, so that it can be counted even if it fails.
 
     Extensions of an answer: ``address``, where it came from, empty behind a proxy; ``latency``, how soon it came;
@@ -122,7 +123,7 @@ class Transport(httpx.AsyncBaseTransport):
         body = request.stream if isinstance(request.stream, FileBody) else await request.aread()
         origin = self._origin(request.url, "direct" in request.extensions)
         head = origin.head(request)
-        await origin.gate.acquire()
+        await self._enter(origin, request.extensions.get("clock"))
         try:
             connection, answer = await self._exchange(origin, request, head, body)
         except BaseException:
@@ -153,6 +154,14 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle.clear()
         while self._open:
             self._open.pop().close()
+
+    async def _enter(self, origin: _Origin, clock: Callable[[bool], None] | None) -> None:
+        if clock is None or origin.gate.value > 0:
+            await origin.gate.acquire()
+            return
+        clock(False)
+        await origin.gate.acquire()
+        clock(True)
 
     def _origin(self, url: httpx.URL, direct: bool) -> _Origin:
         if url.scheme not in {"http", "https"}:

@@ -78,9 +78,10 @@ class Clients:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for client in self._clients.values():
-            await client.aclose()
+        clients = {id(client.transport): client for client in self._clients.values()}
         self._clients.clear()
+        for client in clients.values():
+            await client.aclose()
 
 
 def _path(option: str | PathLike[str] | None) -> Path | None:

@@ -203,7 +203,7 @@ class PusherOptions(TypedDict, total=False):
         chunk_size: bytes; blobs are uploaded in chunks of this size. None: whole, unless the registry refuses that.
         resume_dir: a directory that keeps the state of unfinished uploads of 1 MiB and more, so that a later push, even
             in another process, can resume them. With it, uploads stay open when a push fails or is cancelled.
-        transport: an async httpx transport of your own.
+        transport: an async httpx transport of your own. The Pusher closes it.
         user_agent: text put before ``ocipush/x.y``.
     """
 

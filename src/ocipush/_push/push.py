@@ -165,19 +165,19 @@ class Push:
         """
         if self._endpoint.counts_pulls or sum(not blob.is_foreign for blob in contents.blobs) <= 3:
             return frozenset()
-        held = self._endpoint.known_blobs.setdefault(repository.name, set())
+        name, held = repository.name, self._endpoint.known_blobs
         remote = await repository.get_document(current)
         if remote is None:
             return frozenset()
         known = children_of(remote)
-        held.update(blobs_below(contents, known))
-        held.update(own_blobs(remote))
+        held.add(name, blobs_below(contents, known))
+        held.add(name, own_blobs(remote))
 
         async def look(descriptor: Descriptor) -> None:
             child = await repository.get_document(descriptor)
-            held.update(own_blobs(child) if child is not None else ())
+            held.add(name, own_blobs(child) if child is not None else ())
 
-        await together(partial(look, one) for one in inventory_sources(remote, contents, held))
+        await together(partial(look, one) for one in inventory_sources(remote, contents, held.of(name)))
         return known
 
     def _foreign(self, contents: Contents) -> tuple[Descriptor, ...]:

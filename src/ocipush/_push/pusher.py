@@ -8,24 +8,27 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections import OrderedDict
 from functools import partial, wraps
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, Unpack
 
-import anyio.to_thread
+import anyio
 
 from .._credentials.base import Credentials, Login, registry_of
 from .._credentials.chain import AskedLogins, Chain, GivenLogins
 from .._credentials.files import LoginFiles, find_unused
 from .._events import PushDone, PushResult
-from .._oci.reference import Reference, strip_white_space
+from .._http.redact import printable
+from .._oci.reference import strip_white_space
 from .._registry.endpoint import Endpoint
 from .._registry.journal import Journal
 from .._registry.retry import RetryPolicy
-from .._sources.open import open_source
+from .._sources.open import most_sources, open_source
 from .._sources.verify import verify_blobs
 from .._sources.walk import read_contents
-from ..errors import AuthenticationError, AuthorizationError, DeadlineExceededError, OcipushError, PusherClosedError
+from .._threads import run_in_thread
+from ..errors import AuthenticationError, AuthorizationError, DeadlineExceededError, PusherClosedError
 from .batch import Job, Plan, PushReport, run_jobs
 from .clients import Clients
 from .options import AllOptions, PusherOptions, PushOptions, complete, shows, split
@@ -42,17 +45,20 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_ENDPOINTS: Final = (
+    256  # registries and logins that are remembered: a login that is renewed each hour leaves the old ones
+)
 
 
 def _without_locals(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Clear the local variables of an error's frames: a tool that collects them would collect logins and tokens."""
+    """Clear the local variables of the frames of every exception: a tool that collects them would collect logins."""
 
     @wraps(method)
     async def clean(*args: P.args, **options: P.kwargs) -> T:
         ambient = sys.exception()
         try:
             return await method(*args, **options)
-        except OcipushError as exc:
+        except BaseException as exc:  # a cancellation and what a callback raised, too
             _clear_locals(exc, {ambient})
             raise
 
@@ -85,15 +91,25 @@ class Pusher:
         self._retry = given["retry"] or RetryPolicy()
         self._journal = Journal(given["resume_dir"]) if given["resume_dir"] is not None else None
         self._clients = Clients(given)
-        self._endpoints: dict[tuple[str, bool, str], Endpoint] = {}
+        self._endpoints: OrderedDict[tuple[str, bool, str], Endpoint] = OrderedDict()
+        self._running: set[anyio.CancelScope] = set()
         self._pid = 0
 
     async def __aenter__(self) -> Self:
         self._pid = os.getpid()
+        self._sources = anyio.CapacityLimiter(most_sources())
+        self._idle = anyio.Event()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._pid = 0
+        """End the pushes that still run, and close the connections."""
+        ours, self._pid = self._pid == os.getpid(), 0
+        with anyio.CancelScope(shield=True):
+            while ours and self._running:
+                self._idle = anyio.Event()
+                for scope in self._running:
+                    scope.cancel()
+                await self._idle.wait()
         await self._clients.aclose()
 
     @shows(PushOptions)
@@ -108,12 +124,14 @@ class Pusher:
         Raises:
             TypeError, ValueError: an option is unknown, has another type, or is out of range.
             DeadlineExceededError: it took longer than the retry policy's ``deadline``.
+            PusherClosedError: the Pusher is not open, or was closed meanwhile.
             OcipushError: any other of :mod:`ocipush.errors`. Until the push succeeds, the tag is unchanged.
         """
         given = complete(PushOptions, options, "push")
         self._check_open()
         reporter = Reporter(given["on_event"])
-        return await reporter.run(self._push(source, given, reporter))
+        what = given["target"] or source
+        return await reporter.run(self._in_time(self._push(source, given, reporter), str(what)))
 
     async def push_many(
         self,
@@ -164,7 +182,7 @@ class Pusher:
     @_without_locals
     async def _look(self, source: str | PathLike[str], options: PushOptions) -> Plan:
         """Read what a push would send, and where to."""
-        async with open_source(source, ref=options["ref"], store=self._store) as found:
+        async with self._sources, open_source(source, ref=options["ref"], store=self._store) as found:
             root = found.root
             reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
             contents = await read_contents(found.source, root, include_foreign=options["include_foreign"])
@@ -179,7 +197,7 @@ class Pusher:
             compression=options["compress"],
             follow_links=options["follow_links"],
         )
-        async with opening as found:
+        async with self._sources, opening as found:
             warnings = list(found.warnings)
             root = found.root
             reference = choose_target(options["target"], root.ref_name, where=found.source.where, root=root)
@@ -195,13 +213,13 @@ class Pusher:
             for text in warnings:
                 reporter.warn(text)
             with_hint = self._with_hint(push.run(found.source, contents, reference), endpoint, reference.repository)
-            result = await self._in_time(with_hint, reference)
+            result = await with_hint
         reporter.emit(PushDone(reporter.push_id, result))
         return result
 
     async def _prepare(self, client: Client, endpoint: Endpoint, options: PushOptions, reporter: Reporter) -> Push:
         if self._journal is not None:
-            await anyio.to_thread.run_sync(self._journal.prepare)
+            await run_in_thread(self._journal.prepare)
         return Push(
             client,
             endpoint,
@@ -212,12 +230,20 @@ class Pusher:
             journal=self._journal,
         )
 
-    async def _in_time(self, run: Coroutine[Any, Any, PushResult], reference: Reference) -> PushResult:
+    async def _in_time(self, run: Coroutine[Any, Any, PushResult], what: str) -> PushResult:
         deadline = self._retry.deadline
-        with anyio.move_on_after(deadline):
-            return await run
+        with anyio.move_on_after(deadline) as scope:
+            self._running.add(scope)
+            try:
+                return await run
+            finally:
+                self._running.discard(scope)
+                if not self._running:
+                    self._idle.set()
+        if not self._pid:
+            raise PusherClosedError(f"the Pusher was closed before {printable(what)} was pushed")
         raise DeadlineExceededError(
-            f"{reference.name} was not pushed within {deadline:g} s",
+            f"{printable(what)} was not pushed within {deadline:g} s",
             hint="allow more time with RetryPolicy(deadline=)",
         )
 
@@ -270,6 +296,9 @@ class Pusher:
                 return await find(refused=refused)
 
             endpoint = self._endpoints[key] = self._new_endpoint(registry, tls_verify, login, renew)
+        self._endpoints.move_to_end(key)
+        while len(self._endpoints) > _ENDPOINTS:
+            self._endpoints.popitem(last=False)
         return endpoint
 
     def _new_endpoint(

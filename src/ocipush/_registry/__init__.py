@@ -9,7 +9,7 @@
 - ``session``: the states of an upload, and its session, without I/O. ``lessons``: what a blob's failures teach.
 - ``challenge``, ``token``, ``authorizer``: from a 401 to an Authorization header.
 - ``capabilities``, ``limits``: what the registry turned out to support, and how large a body may be.
-- ``rate_gate``: how fast it takes requests. ``single_flight``: one does it, the others wait.
+- ``known_blobs``: which repositories hold which blobs. ``rate_gate``: how fast it takes requests. ``single_flight``: one does it, the others wait.
 - ``journal``: upload sessions on disk, for another process to resume.
 
 Start with ``repository``, and with ``session`` for uploads. May import ``errors``, ``_events``, ``_oci``, ``_credentials``

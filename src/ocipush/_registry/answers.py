@@ -27,9 +27,10 @@ from .statuses import Kind
 from .wording import IMMUTABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .._http.answer import Answer
+    from .._http.request import Facts
     from ..errors import AnsweredBy
     from .error_body import Failure
 
@@ -164,8 +165,8 @@ def error_for(
     media_type = f" ({request.headers.get('Content-Type')})" if cls is ManifestRejectedError else ""
     words = f": {detail}" if detail else ""
     return cls(
-        asker.conceal(f"{request}{media_type} was answered {status}{words}"),
-        hint=conceal(hint) if hint else None,
+        f"{conceal(f'{request}{media_type}')} was answered {status}{words}",
+        hint=hint,
         status=status,
         codes=failure.codes,
         detail=detail,
@@ -174,8 +175,13 @@ def error_for(
         retry_after=answer.retry_after,
         renewable=answer.renewable,
         limit=limit,
-        **request.facts(),
+        **concealed(request.facts(), conceal),
     )
+
+
+def concealed(facts: Facts, hide: Callable[[str], str]) -> Facts:
+    """The facts of a request to an address that the registry may have chosen."""
+    return {**facts, "url": hide(facts["url"])}
 
 
 def _class_of(
@@ -308,8 +314,8 @@ def _facts(answer: Answer, by: AnsweredBy, asker: Asker, repository: str, *, uns
         "media_type": media_type,
         "format": "oci" if media_type in {DOCKER_MANIFEST, DOCKER_INDEX} else "v2s2",
         "wait": f" {answer.retry_after:g} s" if answer.retry_after else "",
-        "location": redact(headers.get("location", "")),
-        "schemes": ", ".join(challenge.scheme.capitalize() for challenge in challenges),
+        "location": redact(asker.conceal(headers.get("location", ""))),
+        "schemes": asker.conceal(", ".join(challenge.scheme.capitalize() for challenge in challenges)),
     }
 
 

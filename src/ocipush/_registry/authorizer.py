@@ -13,12 +13,12 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import anyio
 
-from .._http.redact import conceal, redact
+from .._http.redact import Secret, conceal, redact
 from .._http.request import Request
 from .._http.urls import split_url
 from .._oci.reference import is_loopback
 from ..errors import UnexpectedResponseError, UnsafeLocationError
-from .answers import error_for, is_web_page
+from .answers import concealed, error_for, is_web_page
 from .challenge import Challenge, parse_challenges
 from .hints import HINTS
 from .statuses import Kind
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 
 _CLIENT_ID: Final = "ocipush"
+_REMEMBERED_TOKENS: Final = 32
+_REMEMBERED_URLS: Final = 128
 _FUTILE: Final = 5.0  # seconds for which nobody is asked for another login again, after there was none
 _EARLY: Final = 10.0  # seconds before its end that a token is renewed; of a short life, the last quarter
 
@@ -88,7 +90,10 @@ class Authorizer:
         self._challenge: Challenge | None = None
         self._slots: dict[tuple[_Service, str], _Slot] = {}
         self._refresh: tuple[_Service, str] | None = None
-        self._spent: deque[str] = deque(maxlen=32)  # recent tokens, which answers may still echo
+        # Recent tokens and signed addresses, which answers may still echo.
+        self._spent: deque[Secret] = deque(maxlen=_REMEMBERED_TOKENS)
+        self._signed: deque[Secret] = deque(maxlen=_REMEMBERED_URLS)
+        self._given: dict[str, Secret] = {}
 
     @property
     def service(self) -> str | None:
@@ -122,7 +127,7 @@ class Authorizer:
                     grant = await self._new_grant(service, scope, fetch)
                     slot.generation += 1
                     slot.header = f"Bearer {grant.token}"
-                    self._spent.append(grant.token)
+                    self._spent.append(Secret(grant.token))
                     slot.renew_at = now + grant.lifetime - min(_EARLY, grant.lifetime / 4)
         return slot.header
 
@@ -148,6 +153,8 @@ class Authorizer:
         )
         if challenge is None:
             return False
+        if challenge != self._challenge:
+            self.remember(challenge.parameters.get("realm", ""))
         self._challenge, self._named_by = challenge, answer.request.url
         self.asks_for_reads |= answer.request.method in {"GET", "HEAD"}
         if challenge.scheme == "basic":
@@ -179,7 +186,9 @@ class Authorizer:
             if login is None or login == refused:
                 self._futile_until = anyio.current_time() + _FUTILE
                 return False
-            self._spent.extend(filter(None, (refused.password, refused.registry_token, self._basic_value())))
+            self._spent.extend(
+                map(Secret, filter(None, (refused.password, refused.registry_token, self._basic_value())))
+            )
             self.login, self._refresh = login, None
             return True
 
@@ -196,7 +205,13 @@ class Authorizer:
     def conceal(self, text: str) -> str:
         """``text`` without the login and its tokens: a registry may echo what it was sent."""
         given = (self.login.password if self.login else "", self._registry_token or "", self._basic_value())
-        return conceal(text, (*given, *self._spent))
+        self._given = {one: self._given.get(one) or Secret(one) for one in given if one}
+        return conceal(text, (*self._given.values(), *self._spent, *self._signed))
+
+    def remember(self, url: str) -> None:
+        """Conceal the query of this address from now on: it can be signed."""
+        if "?" in url:
+            self._signed.append(Secret(url, is_url=True))
 
     @property
     def _registry_token(self) -> str | None:
@@ -229,15 +244,16 @@ class Authorizer:
         if grant is None:
             page = is_web_page(answer.headers, answer.body)
             raise UnexpectedResponseError(
-                f"{answer.request} gave no token",
+                f"{self.conceal(str(answer.request))} gave no token",
                 hint=HINTS["token service, page" if page else "token service, no token"],
                 status=200,
                 answered_by="web page" if page else "token service",
-                **answer.request.facts(),
+                **concealed(answer.request.facts(), self.conceal),
             )
         self.has_token = self.login is not None
         if grant.refresh_token is not None:
             self._refresh = (asked, grant.refresh_token)
+            self._spent.append(Secret(grant.refresh_token))
         return grant
 
     async def _ask(self, service: _Service, scope: str, fetch: Fetch) -> Answer:
@@ -255,7 +271,6 @@ class Authorizer:
         answer: Answer | None = None
         for token in (given, identity):
             if token is not None:
-                self._spent.append(token)
                 answer = await _post(service, scope, fetch, grant_type="refresh_token", refresh_token=token)
                 if answer.status not in {400, 401, 404, 405}:
                     return answer
@@ -287,7 +302,7 @@ class Authorizer:
                 parts = parts._replace(scheme="https", netloc=own.netloc.rpartition("@")[2])
         if parts is None or (parts.scheme == "http" and self._tls_verify and not is_loopback(parts.netloc)):
             raise UnsafeLocationError(
-                self.conceal(f"the registry names a token service that is not an https URL: {redact(realm)!r}"),
+                f"the registry names a token service that is not an https URL: {redact(self.conceal(realm))!r}",
                 hint="the registry, or a proxy in front of it, does not know its own address: check its settings "
                 "(distribution: auth.token.realm, Harbor: external_url, Gitea: ROOT_URL)",
                 url=redact(self._named_by),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .._http.request import Effort, Request
-from .._http.urls import append_digest, in_query, resolve_location, same_origin
+from .._http.urls import append_digest, in_query, same_origin
 from ..errors import OcipushError, RateLimitedError, RegistryError, TransportError
 from .answers import is_html, is_web_page
 from .limits import LADDER, parse_chunk_length
@@ -84,10 +84,12 @@ class BlobRequests:
         if answer.status == 200:
             return not is_html(answer.headers)
         try:
-            target = resolve_location(answer.request.url, answer.headers["location"])
-        except (KeyError, OcipushError):
+            target = self.client.location(answer)
+        except OcipushError:
             return False
-        return not (same_origin(self.client.route.base, target) and urlsplit(target).path.startswith("/v2/"))
+        return target is not None and not (
+            same_origin(self.client.route.base, target) and urlsplit(target).path.startswith("/v2/")
+        )
 
     async def start_upload(self, *, mount_from: str | None = None) -> Session | None:
         """Open an upload session ("POST then PUT").
@@ -124,7 +126,7 @@ class BlobRequests:
         return answer
 
     def _session(self, answer: Answer) -> Session:
-        location = _location(answer)
+        location = self.client.location(answer)
         if answer.status != 202 or location is None:
             raise self._error(answer, Kind.OPEN)
         least = parse_chunk_length(answer.headers.get("oci-chunk-min-length")) or 0
@@ -141,7 +143,7 @@ class BlobRequests:
         if meaning_of(Kind.SESSION, answer.status) is not Meaning.YES:
             session.gone = answer.status == 404
             return False
-        return session.resume(parse_range(answer.headers.get("range")), _location(answer))
+        return session.resume(parse_range(answer.headers.get("range")), self.client.location(answer))
 
     async def send(self, session: Session, step: Step, body: bytes | FileBody) -> None:
         """Send one request of an upload session, once: if it breaks, the registry has to be asked what arrived.
@@ -171,7 +173,7 @@ class BlobRequests:
             session.gone = answer.status == 404 and known and "BLOB_UNKNOWN" not in error.codes
             raise error
         if not step.final:
-            session.stored(step.end, _location(answer))
+            session.stored(step.end, self.client.location(answer))
 
     async def cancel_upload(self, location: str) -> None:
         """Cancel an upload session, with the current token. Errors are ignored.
@@ -180,7 +182,7 @@ class BlobRequests:
         """
         with contextlib.suppress(TransportError):
             if (await self._give_up("DELETE", location)).status == 416:
-                newer = _location(await self._give_up("GET", location))
+                newer = self.client.location(await self._give_up("GET", location))
                 if newer is not None:
                     await self._give_up("DELETE", newer)
 
@@ -198,8 +200,3 @@ class BlobRequests:
     ) -> Answer:
         request = Request(method=method, url=url, effort=self.effort, peer=self._peer(url))
         return await self.client.send(request, self._scope if scope is None else scope, kind, attempts=attempts)
-
-
-def _location(answer: Answer) -> str | None:
-    location = answer.headers.get("location")
-    return resolve_location(answer.request.url, location) if location else None

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from .._http.redact import without_query
-from .._http.urls import same_origin
-from ..errors import ConnectFailedError, TransportError
+from .._http.redact import conceal_error, without_query
+from .._http.urls import resolve_location, same_origin
+from ..errors import ConnectFailedError, TransportError, UnsafeLocationError
 from .answers import Asker, error_for, is_rate_limit, parse_warnings
 from .retry import Attempts, may_pass
 from .situations import Standing
@@ -59,6 +59,10 @@ class Authorizer(Asker, Protocol):
 
     def learn(self, answer: Answer, scope: str, used: str | None) -> bool:
         """Learn from a 401; returns whether another attempt can succeed."""
+        ...
+
+    def remember(self, url: str) -> None:
+        """Conceal the query of this address from now on."""
         ...
 
 
@@ -116,7 +120,7 @@ class RegistryClient:
         self.route = route
         self.requests = 0
         self._login_before: Standing | None = None  # how the login was treated earlier in this push
-        self._http = http.guarded(route.policy)
+        self._http = http.guarded(route.policy, route.authorizer.conceal)
         self._gate = gate
         self._retry = retry
         self._on_retry = on_retry
@@ -159,6 +163,23 @@ class RegistryClient:
         authorizer = self.route.authorizer
         return error_for(answer, kind, authorizer, repository=repository, before=self._login_before)
 
+    def location(self, answer: Answer) -> str | None:
+        """Where the Location of an answer points; None if there is none. Its query can be signed, so it is concealed.
+
+        Raises:
+            UnsafeLocationError: it is not HTTP, or leaves TLS for another host.
+        """
+        location = answer.headers.get("location")
+        if not location:
+            return None
+        if "?" in location:
+            self.route.authorizer.remember(location)
+        try:
+            return resolve_location(answer.request.url, location)
+        except UnsafeLocationError as exc:
+            conceal_error(exc, self.route.authorizer.conceal)
+            raise
+
     async def _send_with_login(
         self, request: Request, scope: str, send: Callable[[Request], Awaitable[Answer]]
     ) -> Answer:
@@ -185,7 +206,7 @@ class RegistryClient:
         policy = self._retry
         if at_most is not None and at_most < policy.attempts:
             policy = replace(policy, attempts=at_most)
-        attempts = Attempts(policy, request, self._on_retry, whole=request.effort or self.route.effort)
+        attempts = Attempts(policy, request, self._retrying, whole=request.effort or self.route.effort)
         request = replace(request, effort=attempts.effort)
         while True:
             try:
@@ -225,6 +246,9 @@ class RegistryClient:
             self.route.prove()
         return answer
 
+    def _retrying(self, what: str, reason: str, attempt: int, delay: float) -> None:
+        self._on_retry(self.route.authorizer.conceal(what), reason, attempt, delay)
+
     def _count(self, requests: int) -> None:
         self.requests += requests
 
@@ -233,8 +257,12 @@ class RegistryClient:
         self._gate.limited(min(otherwise if asked is None else asked, self._retry.cap))
 
     def _show_warnings(self, answer: Answer) -> None:
-        for text in parse_warnings(answer.headers.get("warning", "")):
-            self._on_warning(self.route.authorizer.conceal(without_query(text, answer.request.url)))
+        if warning := answer.headers.get("warning"):
+            for text in parse_warnings(self._hide(warning, answer)):
+                self._on_warning(self._hide(text, answer))
+
+    def _hide(self, text: str, answer: Answer) -> str:
+        return self.route.authorizer.conceal(without_query(text, answer.request.url))
 
 
 def _authorized(request: Request, authorization: str | None) -> Request:

@@ -16,6 +16,7 @@ from ..errors import ConnectFailedError, TransportError
 from .authorizer import Authorizer
 from .capabilities import Capabilities
 from .client import Route
+from .known_blobs import KnownBlobs
 from .rate_gate import RateGate
 from .retry import Attempts
 from .single_flight import InFlight, SingleFlight
@@ -53,7 +54,7 @@ class Endpoint:
         login: the one that is used now.
         gate: how fast the registry accepts requests.
         capabilities: what the registry supports, as far as it is known.
-        known_blobs: digests that each repository is known to hold.
+        known_blobs: what each repository is known to hold.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Endpoint:
         self._homes: dict[str, tuple[str, anyio.Event]] = {}  # by digest: the repository that it is being uploaded to
         self.gate = RateGate(concurrency, large_concurrency)
         self.capabilities = Capabilities()
-        self.known_blobs: dict[str, set[str]] = {}
+        self.known_blobs = KnownBlobs()
 
     @property
     def counts_pulls(self) -> bool:
@@ -92,10 +93,9 @@ class Endpoint:
 
     def mount_source(self, repository: str, digest: str) -> str | None:
         """Another repository from which the blob ``digest`` can be mounted, or None."""
-        for name, held in self.known_blobs.items():
-            if name != repository and digest in held and (repository, name) not in self.capabilities.refused_mounts:
-                return name
-        return None
+        refused = self.capabilities.refused_mounts
+        names = self.known_blobs.holders(digest)
+        return next((name for name in names if name != repository and (repository, name) not in refused), None)
 
     @asynccontextmanager
     async def home(self, repository: str, digest: str) -> AsyncGenerator[None]:
@@ -117,13 +117,13 @@ class Endpoint:
             landed.set()
 
     async def single_flight(
-        self, repository: str, digest: str, send: Callable[[], Awaitable[BlobOutcome]]
+        self, repository: str, digest: str, send: Callable[[], Awaitable[BlobOutcome]], *, force: bool = False
     ) -> BlobOutcome:
-        """Send a blob, or wait for the push that is sending it now."""
-        outcome, joined = await self._uploads.run((repository, digest), send)
+        """Send a blob, or wait for the push that is sending it now. With ``force``, wait only for one that has it, too."""
+        outcome, joined = await self._uploads.run((repository, digest, force), send)
         if joined:
             return "joined"
-        self.known_blobs.setdefault(repository, set()).add(digest)
+        self.known_blobs.add(repository, [digest])
         return outcome
 
     async def ask(self, question: Ask[T], *, retry: RetryPolicy, warn: Callable[[str], None], on_retry: OnRetry) -> T:

@@ -37,8 +37,8 @@ HINTS: Final[dict[str, str]] = {
     # the token service
     "token service failed": "the registry names this token service, and it failed: try again later",
     "token service gone": f"the registry names this token service, and it does not exist: {_REALM}",
-    "token service, page": "a web page answered in place of the token service: "
-    f"a proxy, a firewall or a login page may stand in front of it, or {_REALM}",
+    "token service, page": "a web page, such as a proxy's or a login page, answered instead of the token service: "
+    f"{_REALM}",
     "token service, no token": f"{_REALM}: this may not be the address of a token service",
     "token service, no login": _NO_LOGIN,
     "token service, worked": _LOGIN_EXPIRED,
@@ -94,7 +94,7 @@ HINTS: Final[dict[str, str]] = {
     "method refused": f"the registry, or a proxy in front of it, refuses {{method}} requests: {_METHODS}",
     "method not supported": "the registry does not support {method} requests here",
     # web pages, and answers that can be a proxy's
-    "misplaced": "the registry, or a proxy in front of it, does not know its own address: "
+    "misplaced": "the registry, or a proxy in front of it, may not know its own address: "
     "its Location leads to a path outside of {repository}",
     "firewall": f"a proxy or firewall in front of the registry refused this {{method}} request: {_METHODS}",
     "gateway": "a proxy in front of the registry could not reach it, or stopped waiting for it: try again later",

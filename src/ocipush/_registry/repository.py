@@ -12,7 +12,7 @@ from .._oci.digest import Digest
 from .._oci.document import parse_document
 from .._oci.media_types import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from ..errors import AuthorizationError, InvalidLayoutError, UnexpectedResponseError
-from .answers import is_html, is_web_page, lacks_scope
+from .answers import concealed, is_html, is_web_page, lacks_scope
 from .blobs import BlobRequests
 from .statuses import Kind, Meaning, meaning_of
 
@@ -108,12 +108,12 @@ class Repository:
             raise self._client.error(answer, Kind.MANIFEST, self.name)
         theirs, ours = answer.headers.get("docker-content-digest"), document.descriptor.digest
         if theirs and theirs not in {ours, Digest.of(document.raw)}:  # some registries use sha256 for all digests
-            shown = self._client.route.authorizer.conceal(printable(theirs))
+            conceal = self._client.route.authorizer.conceal
             raise UnexpectedResponseError(
-                f"{request}: the registry stored {shown!r}, not {ours}",
+                f"{conceal(str(request))}: the registry stored {conceal(printable(conceal(theirs)))!r}, not {ours}",
                 hint="a proxy may have changed the manifest; pull it by its digest before you use it",
                 status=answer.status,
-                **request.facts(),
+                **concealed(request.facts(), conceal),
             )
 
     async def _ask(self, method: str, identifier: str) -> Answer:

@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-import anyio.from_thread
-
 from .._oci.descriptor import Descriptor, has_document, is_dropped
 from .._oci.digest import Digest
 from .._oci.document import MAX_MANIFEST_SIZE, Index, Manifest, parse_document, parse_layout_index
 from .._oci.json import parse_json_object
 from .._oci.media_types import OCI_INDEX, OCI_MANIFEST
+from .._threads import check_cancelled
 from ..errors import BlobCorruptError, BlobMissingError, InvalidLayoutError, LayoutError, OcipushError
 from .archive import Archive
 from .base import BlobFile
@@ -59,7 +58,7 @@ class Layout:
             InvalidLayoutError: it is not a layout, or of a version other than 1.x.
         """
         where = Path(path)
-        return await open_in_thread(lambda: cls.open_blocking(where, anyio.from_thread.check_cancelled))
+        return await open_in_thread(lambda: cls.open_blocking(where, check_cancelled))
 
     @classmethod
     def open_blocking(cls, path: Path, check_cancelled: Callable[[], None] = lambda: None) -> Layout:
@@ -111,6 +110,13 @@ class Layout:
         if ref is None and 1 < len(manifests) <= _MOST_ASKED:
             manifests = tuple(one for one in manifests if not self._is_about_another(one)) or manifests
         return select_descriptor(manifests, ref, where=self.where)
+
+    def count_referrers(self, root: Descriptor) -> int:
+        """How many of the descriptors beside ``root`` are signatures, SBOMs and the like. Blocking."""
+        manifests = self.index.manifests
+        if len(manifests) > _MOST_ASKED:
+            return 0
+        return sum(one.digest != root.digest and self._is_about_another(one) for one in manifests)
 
     def _is_about_another(self, descriptor: Descriptor) -> bool:
         """Whether this is a signature, an SBOM or the like: a manifest with a subject, or under a tag made of a digest."""

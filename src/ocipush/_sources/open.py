@@ -5,18 +5,21 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import anyio.from_thread
-import anyio.to_thread
+from typing import TYPE_CHECKING, Final
 
 from .._oci.document import Manifest
+from .._threads import check_cancelled, run_in_thread
 from ..errors import BlobMissingError
 from .docker import DockerArchive
 from .layout import Layout, open_tree
 from .store import match_image, read_image
 from .threads import open_in_thread
 from .walk import read_contents
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import os
@@ -25,6 +28,20 @@ if TYPE_CHECKING:
     from .._oci.descriptor import Descriptor
     from .base import Source
     from .docker import Compression
+
+
+_MOST_SOURCES: Final = 64
+
+
+def most_sources() -> int:
+    """How many sources may be open at once, so that files and connections stay within the limit of this process.
+
+    A source has up to five descriptors open while it is read. The others are for blobs and connections.
+    """
+    if resource is None:
+        return _MOST_SOURCES
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_SOURCES if soft == resource.RLIM_INFINITY else min(_MOST_SOURCES, max(4, (soft - 176) // 5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +79,26 @@ async def open_source(
     """
     if isinstance(image, str):
         match = await open_in_thread(
-            lambda: match_image(
-                store, image, follow_links=follow_links, check_cancelled=anyio.from_thread.check_cancelled
-            )
+            lambda: match_image(store, image, follow_links=follow_links, check_cancelled=check_cancelled)
         )
         opened, chosen, warnings = match.layout, match.descriptor if ref is None else None, match.warnings
     else:
         path = Path(image)
-        opened = await open_in_thread(
-            lambda: read_image(open_tree(path, anyio.from_thread.check_cancelled, follow_links=follow_links))
-        )
+        opened = await open_in_thread(lambda: read_image(open_tree(path, check_cancelled, follow_links=follow_links)))
         chosen, warnings = None, ()
     with closing(opened):
         if chosen is None:
-            chosen = await anyio.to_thread.run_sync(opened.select, ref)
+            chosen = await run_in_thread(opened.select, ref)
         if isinstance(opened, Layout):
             problem = await _why_incomplete(opened, chosen)
             if problem is None:
+                left = await run_in_thread(opened.count_referrers, chosen)
+                if left:
+                    warnings = (*warnings, f"{opened.where}: signatures, SBOMs and the like are not pushed: {left}")
                 yield Found(opened, chosen, (*warnings, *opened.warnings))
                 return
             warnings = (*warnings, f"{problem}; the image is made from manifest.json, so its digest differs")
-            opened = await anyio.to_thread.run_sync(DockerArchive.read, opened.tree)
+            opened = await run_in_thread(DockerArchive.read, opened.tree)
             chosen = opened.select(ref)
         async with await opened.convert(chosen, compression) as source:
             yield Found(source, source.select(), warnings)

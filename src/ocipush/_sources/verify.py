@@ -6,8 +6,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
-
+from .._threads import run_in_thread
 from ..errors import BlobCorruptError
 from .files import read_at
 
@@ -58,7 +57,7 @@ async def has_digest(opened: BlobFile, blob: Descriptor, *, where: str) -> bool:
     """
     hashing = _Hashing(opened, blob.digest.algorithm)
     try:
-        while not await anyio.to_thread.run_sync(hashing.advance):
+        while not await run_in_thread(hashing.advance):
             pass
     except OSError as exc:
         raise BlobCorruptError(f"{where} cannot be read: {exc.strerror or exc}", hint=None, path=where) from exc
