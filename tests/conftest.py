@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# Helpers that assert show the values too when they fail.
+pytest.register_assert_rewrite("tests.push.user", "tests.property.scenario")
 NOWHERE = (".invalid", ".example", ".test")  # names that nobody has (RFC 2606)
 
 

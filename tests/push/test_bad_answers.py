@@ -61,7 +61,7 @@ CASES = [
     Case("Location of half an address", location("http://[::1/x"), UNSAFE, "not a URL", "its own address", "POST"),
     Case("Location of a file", location("file:///etc/passwd"), UNSAFE, "not HTTP", "its own address", "POST"),
     Case("Location of a port", location("http://h:99999/"), UNSAFE, "not a URL", "its own address", "POST"),
-    Case("Location of no name", location(f"https://{'a' * 64}.example/x"), errors.TransportError, "cannot be", "", "POST"),
+    Case("Location of no name", location(f"https://{'a' * 64}.example/x"), errors.TransportError, "cannot be", "names this storage", "POST"),
     Case("Location without end", location("/" + "x" * 70_000), UNSAFE, "invalid address", "its own address", "POST"),
     Case("other digest", Response(201, {"Docker-Content-Digest": "sha256:x"}), UNEXPECTED, "'sha256:x'", "changed the manifest", "PUT", "/manifests/1"),
 ]  # fmt: skip

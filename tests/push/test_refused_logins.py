@@ -13,6 +13,7 @@ from tests.registries import registry_in_thread
 from ocipush import errors
 from ocipush.testing import BasicAuth, BearerAuth, Request, Response
 
+UNEXPECTED = errors.UnexpectedResponseError
 READER = {"user": {"*": "pull"}}
 NOBODY = {"user": {"elsewhere": "pull,push"}}
 RIGHT, WRONG = "battery staple/9", "battery stable/9"
@@ -86,32 +87,28 @@ def test_no_login_is_sent_to_an_invalid_token_service(user: User, realm: str, wo
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "words"),
+    ("answer", "error", "words", "hint"),
     [
-        (web_page(200), errors.UnexpectedResponseError, "gave no token"),
-        (Response(200, JSON, b"[]"), errors.UnexpectedResponseError, "gave no token"),
-        (Response(200, JSON, b'{"token": "a\\nb"}'), errors.UnexpectedResponseError, "gave no token"),
-        (
-            Response(200, JSON, b'{"token": "' + b"x" * 5_000_000 + b'"}'),
-            errors.UnexpectedResponseError,
-            "gave no token",
-        ),
-        (Response(200, JSON, b"[" * 100_000), errors.UnexpectedResponseError, "gave no token"),
-        (refusal(401, "UNAUTHORIZED", "bad"), errors.AuthenticationError, "bad"),
-        (refusal(403, "DENIED", "bad"), errors.AuthorizationError, "bad"),
-        (Response(302, {"Location": "https://other.example/"}), errors.UnexpectedResponseError, "302"),
-        (Response(500), errors.RegistryError, "500"),
+        (web_page(200), UNEXPECTED, "gave no token", "a web page answered"),
+        (Response(200, JSON, b"[]"), UNEXPECTED, "gave no token", "check the realm"),
+        (Response(200, JSON, b'{"token": "a\\nb"}'), UNEXPECTED, "gave no token", "check the realm"),
+        (Response(200, JSON, b'{"token": "%s"}' % (b"x" * 5_000_000)), UNEXPECTED, "gave no token", "check the realm"),
+        (Response(200, JSON, b"[" * 100_000), UNEXPECTED, "gave no token", "check the realm"),
+        (refusal(401, "UNAUTHORIZED", "bad"), errors.AuthenticationError, "bad", "check the login"),
+        (refusal(403, "DENIED", "bad"), errors.AuthorizationError, "bad", "ask for the permission"),
+        (Response(302, {"Location": "https://other.example/"}), UNEXPECTED, "302", "redirects are not followed"),
+        (Response(500), errors.RegistryError, "500", "try again later"),
     ],
 )
 def test_token_service_without_a_token_is_an_error(
-    user: User, answer: Response, error: type[errors.OcipushError], words: str
+    user: User, answer: Response, error: type[errors.OcipushError], words: str, hint: str
 ) -> None:
     async def intercept(request: Request) -> Response | None:
         return answer if request.path == "/token" else None
 
     with registry_in_thread(intercept=intercept, auth=BearerAuth({"user": "secret"})) as registry:
         user.log_in(registry.host, "secret")
-        check_error(user, user.push(registry.host), error, words, "")
+        check_error(user, user.push(registry.host), error, words, hint)
 
 
 @pytest.mark.parametrize("lifetime", [b"null", b'"soon"', b"-1", b"1e999", b"[]", b"true"])
