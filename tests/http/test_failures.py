@@ -387,7 +387,7 @@ async def test_where_nobody_tells_what_was_acknowledged_a_request_counts_as_rece
     def is_alive(_: Connection) -> bool:
         return True
 
-    monkeypatch.setattr(_socket, "_unacknowledged", unknown)
+    monkeypatch.setattr(_socket, "unacknowledged", unknown)
     with serve(script, secure=secure) as peer:
         await send(transport, "GET", peer.url(), None)
         [connection] = transport._open
