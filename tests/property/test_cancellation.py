@@ -177,7 +177,7 @@ FAULTS = (
     ("faults", "chunk_size"), [((), None), ((), 60_000), (FAULTS, None)], ids=["whole", "chunks", "faults"]
 )
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_push_cancelled_after_any_step_ends_at_once_and_leaves_nothing(
+def test_push_cancelled_after_any_step_ends_immediately_and_leaves_nothing_behind(
     tmp_path: Path, sessions: set[str], backend: str, faults: tuple[Fault, ...], chunk_size: int | None
 ) -> None:
     for name, layers in (("old", [b"old"]), ("new", [b"layer", os.urandom(150_000)])):

@@ -166,7 +166,7 @@ pytestmark = pytest.mark.timeout(0 if SHARDS > 1 else 300)
 @shards
 @schedules(0.5)
 @given(scenario=SCENARIOS)
-def test_push_ends_whole_or_in_one_typed_error_with_the_tag_as_it_was(shard: int, scenario: Scenario) -> None:
+def test_push_succeeds_or_ends_in_one_typed_error_with_the_tag_unchanged(shard: int, scenario: Scenario) -> None:
     outcome = run(scenario)
     if not outcome.registry.fired and scenario.chunk_size is None and scenario.attempts > 2 and not scenario.deadline:
         assert not outcome.failures
@@ -189,7 +189,7 @@ def test_push_ends_whole_or_in_one_typed_error_with_the_tag_as_it_was(shard: int
         dialect="minimal",
     )
 )
-def test_push_outlasts_fewer_faults_than_it_has_attempts(shard: int, scenario: Scenario) -> None:
+def test_push_survives_fewer_faults_than_it_has_attempts(shard: int, scenario: Scenario) -> None:
     assert not run(scenario).failures
 
 
