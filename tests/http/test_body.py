@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def test_body_can_be_read_twice_and_reports_what_went_out() -> None:
+async def test_body_can_be_read_twice_and_reports_the_sent_bytes() -> None:
     content = bytes(range(256)) * (SLICE // 100)
     sent: list[int] = []
     with tempfile.TemporaryFile() as file:
@@ -92,7 +92,7 @@ async def test_worker_thread_reads_only_what_is_not_in_memory(ready: str, monkey
 
 @ONLY_LINUX
 @pytest.mark.parametrize("kind", ["tmpfs", "nfs", "no /proc"])
-async def test_file_system_that_cannot_be_asked_is_read_in_threads_unless_it_is_memory(
+async def test_file_system_without_nowait_is_read_in_threads_unless_it_is_in_memory(
     kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     disk, content = Disk("unknown", monkeypatch), os.urandom(2 * SLICE + 5)

@@ -44,7 +44,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-async def test_answer_that_is_no_http_is_an_error_and_leaves_the_transport_usable(
+async def test_answer_that_is_not_http_is_an_error_and_leaves_the_transport_usable(
     transport: Transport, secure: bool, garbage: bytes, file: int, content: bytes
 ) -> None:
     def script(link: Link) -> None:
@@ -61,7 +61,7 @@ async def test_answer_that_is_no_http_is_an_error_and_leaves_the_transport_usabl
         assert await ask(transport, peer.url()) == (200, b"ok")
 
 
-async def test_half_closed_connection_ends_the_sending(
+async def test_half_closed_connection_stops_the_body(
     transport: Transport, secure: bool, file: int, content: bytes
 ) -> None:
     done = threading.Event()
@@ -79,7 +79,7 @@ async def test_half_closed_connection_ends_the_sending(
             done.set()
 
 
-async def test_connection_reset_in_a_body_is_an_error_at_once(
+async def test_connection_reset_during_a_body_is_an_error_immediately(
     transport: Transport, secure: bool, file: int, content: bytes
 ) -> None:
     def script(link: Link) -> None:
@@ -94,9 +94,7 @@ async def test_connection_reset_in_a_body_is_an_error_at_once(
         assert early_end or isinstance(caught.value.__cause__, ConnectionError)
 
 
-async def test_kept_connection_that_was_closed_meanwhile_is_noticed_before_it_is_used(
-    transport: Transport, secure: bool
-) -> None:
+async def test_kept_connection_closed_by_the_server_is_not_used(transport: Transport, secure: bool) -> None:
     def script(link: Link) -> None:
         link.request()
         link.send(OK)
@@ -109,7 +107,7 @@ async def test_kept_connection_that_was_closed_meanwhile_is_noticed_before_it_is
         assert len(peer.seen) == 5
 
 
-async def test_kept_connection_on_which_something_came_unasked_is_not_used(transport: Transport, secure: bool) -> None:
+async def test_kept_connection_with_unexpected_data_is_not_used(transport: Transport, secure: bool) -> None:
     answered = threading.Event()
 
     def script(link: Link) -> None:
@@ -159,7 +157,7 @@ async def test_connection_idle_for_too_long_is_not_used_again(
             assert len(transport._open) == 1
 
 
-async def test_idle_connections_too_old_are_closed_when_another_is_put_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_idle_connections_are_closed_when_another_becomes_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(anyio, "current_time", lambda: now)
     meet = threading.Barrier(2)
@@ -182,7 +180,7 @@ async def test_idle_connections_too_old_are_closed_when_another_is_put_away(monk
             assert peer.accepted == 2
 
 
-async def test_idle_connections_are_closed_in_time_whichever_origin_is_used(
+async def test_idle_connections_are_closed_whichever_origin_is_used(
     secure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
@@ -227,7 +225,7 @@ async def test_idle_connections_are_closed_when_a_request_ends_after_a_long_time
             assert [key[2] for key in transport._origins] == [peer.port]
 
 
-async def test_origins_that_were_used_once_are_forgotten(transport: Transport) -> None:
+async def test_unused_origins_are_forgotten(transport: Transport) -> None:
     closing = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with serve(answering(closing)) as peer, serve(lambda link: link.reset()) as broken:
         await ask(transport, peer.url())
@@ -300,7 +298,7 @@ async def send(transport: Transport, method: str, url: str, body: bytes | FileBo
 
 @pytest.mark.parametrize("kind", ["none", "bytes", "small file"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
-async def test_idempotent_request_cut_on_a_kept_connection_is_sent_again_on_a_fresh_one_and_counted(
+async def test_idempotent_request_cut_on_a_kept_connection_is_sent_again_on_a_new_one_and_counted(
     transport: Transport, secure: bool, file: int, content: bytes, method: str, kind: str
 ) -> None:
     body = {"none": None, "bytes": b"bytes", "small file": FileBody(file, length=5)}[kind]
@@ -313,7 +311,7 @@ async def test_idempotent_request_cut_on_a_kept_connection_is_sent_again_on_a_fr
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_request_that_may_have_had_an_effect_is_left_to_who_can_ask(
+async def test_request_that_may_have_had_an_effect_is_left_to_the_caller(
     transport: Transport, secure: bool, file: int, method: str
 ) -> None:
     with serve(cutting_the_second(), secure=secure) as peer:
@@ -325,7 +323,7 @@ async def test_request_that_may_have_had_an_effect_is_left_to_who_can_ask(
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
-async def test_request_that_a_closed_connection_did_not_take_is_sent_on_a_fresh_one_and_counts_once(
+async def test_request_that_a_closed_connection_did_not_accept_is_sent_on_a_new_one_and_counts_once(
     transport: Transport, secure: bool, file: int, content: bytes, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def script(link: Link) -> None:
@@ -351,7 +349,7 @@ async def test_request_that_a_closed_connection_did_not_take_is_sent_on_a_fresh_
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what was acknowledged")
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
-async def test_request_that_arrived_at_a_closed_connection_is_sent_on_a_fresh_one_and_counts_once(
+async def test_request_that_arrived_at_a_closed_connection_is_sent_on_a_new_one_and_counts_once(
     transport: Transport, secure: bool, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def script(link: Link) -> None:
@@ -372,7 +370,7 @@ async def test_request_that_arrived_at_a_closed_connection_is_sent_on_a_fresh_on
         assert [(seen[0], seen[2]) for seen in peer.seen] == [(0, b""), (1, b"bytes")]
 
 
-async def test_where_nobody_tells_what_was_acknowledged_a_request_counts_as_received(
+async def test_request_counts_as_received_when_acknowledgements_are_unknown(
     transport: Transport, secure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def script(link: Link) -> None:
@@ -415,7 +413,7 @@ class Cutting:
         return count
 
 
-async def test_request_of_which_a_part_was_sent_counts_as_sent(transport: Transport, secure: bool) -> None:
+async def test_partly_sent_request_counts_as_sent(transport: Transport, secure: bool) -> None:
     with serve(answering(OK), secure=secure) as peer:
         for method, again in (("POST", None), ("PUT", 1)):
             await send(transport, "GET", peer.url(), None)
@@ -444,7 +442,7 @@ async def test_request_whose_new_connection_fails_too_was_sent_once(
         assert "resent" not in request.extensions
 
 
-async def test_request_cut_on_a_fresh_connection_is_not_sent_again(transport: Transport, secure: bool) -> None:
+async def test_request_cut_on_a_new_connection_is_not_sent_again(transport: Transport, secure: bool) -> None:
     def script(link: Link) -> None:
         link.request()
 
@@ -502,7 +500,7 @@ async def test_connection_closed_with_its_transport_is_not_kept(secure: bool, mo
         assert not transport._open
 
 
-async def test_connection_that_sendfile_finds_broken_is_lost_at_once(
+async def test_connection_that_sendfile_finds_broken_is_lost_immediately(
     transport: Transport, file: int, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def sendfile(*_: int) -> int:
@@ -549,7 +547,7 @@ async def test_file_that_cannot_be_read_is_an_error_of_the_file(
 
 
 @pytest.mark.parametrize("length", [5, 8_000_000])
-async def test_error_of_who_is_told_of_bytes_sent_is_raised_unchanged(
+async def test_exception_of_the_progress_callback_is_raised_unchanged(
     transport: Transport, secure: bool, file: int, length: int
 ) -> None:
     mine = KeyError("mine")
@@ -585,7 +583,7 @@ async def test_request_that_cannot_be_sent_is_an_error(
         assert await ask(transport, peer.url()) == (200, b"ok")
 
 
-async def test_closing_the_transport_ends_what_is_under_way(secure: bool, file: int, content: bytes) -> None:
+async def test_closing_the_transport_ends_the_requests_in_progress(secure: bool, file: int, content: bytes) -> None:
     def script(link: Link) -> None:
         link.head()
         reached.set()

@@ -54,7 +54,7 @@ def nobody() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-async def test_https_goes_through_a_tunnel_that_is_kept(secure_proxy: bool) -> None:
+async def test_https_uses_a_tunnel_that_is_kept(secure_proxy: bool) -> None:
     with (
         serve(answering(OK), secure=True) as registry,
         serve(tunnelling(registry.port), secure=secure_proxy) as proxy,
@@ -70,7 +70,7 @@ async def test_https_goes_through_a_tunnel_that_is_kept(secure_proxy: bool) -> N
         assert [head.split(b"\r\n") for _, head, _ in registry.seen] == 3 * [[b"GET /v2/ HTTP/1.1", b"Host: " + host]]
 
 
-async def test_plain_http_is_forwarded_with_the_whole_url_and_the_login_each_time_on_a_new_connection(
+async def test_plain_http_is_forwarded_with_the_full_url_and_the_login_on_a_new_connection_each_time(
     secure_proxy: bool,
 ) -> None:
     with serve(answering(OK), secure=secure_proxy) as proxy:
@@ -103,7 +103,7 @@ async def test_proxy_without_a_login_gets_none(secure_proxy: bool) -> None:
         assert b"authorization" not in proxy.seen[0][1].lower()
 
 
-async def test_address_of_ipv6_stands_in_brackets_in_connect() -> None:
+async def test_ipv6_address_is_in_brackets_in_connect() -> None:
     def script(link: Link) -> None:
         link.seen.append((0, link.head(), b""))
         link.send(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
@@ -115,7 +115,7 @@ async def test_address_of_ipv6_stands_in_brackets_in_connect() -> None:
         assert proxy.seen[0][1].split(b"\r\n") == [b"CONNECT [fd00::1]:443 HTTP/1.1", b"Host: [fd00::1]:443"]
 
 
-async def test_large_file_goes_whole_through_a_tunnel(secure_proxy: bool, file: int, content: bytes) -> None:
+async def test_large_file_arrives_complete_through_a_tunnel(secure_proxy: bool, file: int, content: bytes) -> None:
     with (
         serve(answering(OK), secure=True) as registry,
         serve(tunnelling(registry.port), secure=secure_proxy) as proxy,
@@ -131,7 +131,7 @@ async def test_large_file_goes_whole_through_a_tunnel(secure_proxy: bool, file: 
         assert sum(told) == 100_001 + len(content)
 
 
-async def test_large_answer_comes_whole_through_a_tunnel(secure_proxy: bool, content: bytes) -> None:
+async def test_large_answer_arrives_complete_through_a_tunnel(secure_proxy: bool, content: bytes) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content
     with (
         serve(answering(answer), secure=True) as registry,
@@ -154,7 +154,7 @@ async def test_large_file_is_forwarded_without_being_copied(
 
 
 @pytest.mark.parametrize("forwarded", [True, False])
-async def test_early_answer_is_seen_behind_a_proxy_every_time(forwarded: bool, file: int, content: bytes) -> None:
+async def test_early_answer_is_always_seen_behind_a_proxy(forwarded: bool, file: int, content: bytes) -> None:
     def refuse(link: Link) -> None:
         link.head()
         link.send(EARLY)
@@ -172,7 +172,7 @@ async def test_early_answer_is_seen_behind_a_proxy_every_time(forwarded: bool, f
                 assert await ask(transport, registry.url(), body) == (413, b"large")
 
 
-async def test_where_the_proxy_is_says_nothing_about_the_registry() -> None:
+async def test_address_of_the_proxy_does_not_count_as_that_of_the_registry() -> None:
     asked: list[Any] = []
 
     def admit(addresses: Any) -> Any:
@@ -196,7 +196,7 @@ async def test_where_the_proxy_is_says_nothing_about_the_registry() -> None:
     assert asked == []
 
 
-async def test_request_that_must_be_direct_passes_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_that_must_be_direct_does_not_use_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     resolved: list[str] = []
 
     async def resolve(host: str, port: int) -> list[Any]:
@@ -213,7 +213,7 @@ async def test_request_that_must_be_direct_passes_no_proxy(monkeypatch: pytest.M
             assert (len(registry.seen), len(proxy.seen), resolved[1:]) == (1, 1, ["registry.test"])
 
 
-async def test_interim_answers_before_the_tunnel_are_passed_over() -> None:
+async def test_interim_answers_before_the_tunnel_are_skipped() -> None:
     def script(link: Link) -> None:
         link.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n")
         tunnelling(registry.port)(link)
@@ -283,7 +283,7 @@ async def test_proxy_that_opens_no_tunnel_is_named_without_its_password(
 
 
 @pytest.mark.parametrize("url", ["https://registry.test/", "http://registry.test/"])
-async def test_proxy_that_requires_a_login_says_where_to_put_it(url: str) -> None:
+async def test_hint_says_where_to_put_the_login_that_a_proxy_requires(url: str) -> None:
     with serve(refusing(407, echo=False)) as proxy:
         async with through(proxy) as transport:
             error = await failure(transport, url)
@@ -295,7 +295,7 @@ async def test_proxy_that_requires_a_login_says_where_to_put_it(url: str) -> Non
     assert not is_refused_or_plain(error)
 
 
-async def test_refusal_of_a_large_forwarded_body_is_seen_while_it_is_sent(file: int, content: bytes) -> None:
+async def test_refusal_of_a_large_forwarded_body_is_seen_during_the_body(file: int, content: bytes) -> None:
     def script(link: Link) -> None:
         link.head()
         link.send(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
@@ -311,7 +311,7 @@ async def test_refusal_of_a_large_forwarded_body_is_seen_while_it_is_sent(file: 
             assert not transport._origins
 
 
-async def test_answer_of_a_registry_that_only_looks_like_a_proxys_is_its_own() -> None:
+async def test_answer_of_a_registry_is_not_mistaken_for_that_of_a_proxy() -> None:
     no = b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"
     with serve(answering(no), secure=True) as registry, serve(tunnelling(registry.port)) as proxy:
         registry.host = "registry.test"
@@ -359,7 +359,7 @@ async def test_proxy_whose_name_does_not_resolve_is_named(
     ],
     ids=["nothing", "a part", "no HTTP", "endless head"],
 )
-async def test_proxy_that_speaks_no_http_is_named(answer: bytes, words: str, temporary: bool) -> None:
+async def test_proxy_that_does_not_speak_http_is_named(answer: bytes, words: str, temporary: bool) -> None:
     def script(link: Link) -> None:
         link.head()
         link.send(answer)
@@ -389,7 +389,7 @@ def speak_no_tls(link: Link) -> None:
     link.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
-async def test_tls_that_fails_at_the_proxy_is_not_the_registrys() -> None:
+async def test_failed_tls_at_the_proxy_is_an_error_of_the_proxy() -> None:
     with serve(answering(OK), secure=True) as untrusted, serve(speak_no_tls) as plain:
         plain.secure = True
         for proxy, words in ((untrusted, "the certificate of the proxy"), (plain, "the TLS handshake with the proxy")):
@@ -402,7 +402,7 @@ async def test_tls_that_fails_at_the_proxy_is_not_the_registrys() -> None:
             assert not is_refused_or_plain(error)
 
 
-async def test_tls_that_fails_behind_the_tunnel_is_the_registrys(secure_proxy: bool) -> None:
+async def test_failed_tls_behind_the_tunnel_is_an_error_of_the_registry(secure_proxy: bool) -> None:
     with (
         serve(answering(OK), secure=True) as registry,
         serve(tunnelling(registry.port), secure=secure_proxy) as proxy,
@@ -415,7 +415,7 @@ async def test_tls_that_fails_behind_the_tunnel_is_the_registrys(secure_proxy: b
             assert not transport._open
 
 
-async def test_registry_that_speaks_no_tls_behind_the_tunnel_may_be_asked_in_plain_http(secure_proxy: bool) -> None:
+async def test_registry_without_tls_behind_the_tunnel_may_be_asked_in_plain_http(secure_proxy: bool) -> None:
     def hasty(link: Link) -> None:
         link.head()
         link.send(b"HTTP/1.1 200 OK\r\n\r\nSSH-2.0-OpenSSH_9.2\r\n")
@@ -435,7 +435,7 @@ async def test_registry_that_speaks_no_tls_behind_the_tunnel_may_be_asked_in_pla
 
 
 @pytest.mark.parametrize(("status", "plain"), [(403, True), (405, True), (502, True), (504, False), (407, False)])
-async def test_proxy_that_does_not_connect_leaves_plain_http_to_be_tried(status: int, plain: bool) -> None:
+async def test_plain_http_is_tried_when_the_proxy_does_not_connect(status: int, plain: bool) -> None:
     with serve(refusing(status)) as proxy:
         async with through(proxy) as transport:
             error = await failure(transport, "https://registry.test/")
@@ -464,7 +464,7 @@ async def test_proxy_that_does_not_answer_in_time_is_named() -> None:
 # A caller's own transport
 
 
-async def test_callers_own_proxy_transport_gets_the_right_request() -> None:
+async def test_custom_proxy_transport_gets_the_right_request() -> None:
     target = "/v2/a/blobs/uploads/1%2f2?_state=a==[&b=%7e"
     with (
         serve(answering(OK), secure=True) as registry,
@@ -487,7 +487,7 @@ async def test_callers_own_proxy_transport_gets_the_right_request() -> None:
 
 
 @pytest.mark.parametrize(("status", "temporary"), [(403, False), (407, False), (503, True)])
-async def test_refusal_of_a_callers_own_proxy_is_not_the_registrys(status: int, temporary: bool) -> None:
+async def test_refusal_of_a_custom_proxy_is_an_error_of_the_proxy(status: int, temporary: bool) -> None:
     with serve(refusing(status, echo=False)) as proxy:
         async with httpx.AsyncHTTPTransport(proxy=httpx.Proxy(proxy.url(""))) as theirs:
             error = await failure(theirs, "https://registry.test/")
@@ -499,7 +499,7 @@ async def test_refusal_of_a_callers_own_proxy_is_not_the_registrys(status: int, 
 # Plain HTTP that is for this machine only
 
 
-async def test_plain_http_that_is_for_this_machine_only_passes_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_plain_http_for_this_machine_only_does_not_use_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 

@@ -185,7 +185,7 @@ FAULTS = (
     ],
 )
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_push_cancelled_after_any_step_ends_at_once_and_leaves_nothing(
+def test_push_cancelled_after_any_step_ends_immediately_and_leaves_nothing_behind(
     tmp_path: Path,
     sessions: set[str],
     backend: str,

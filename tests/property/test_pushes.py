@@ -236,7 +236,7 @@ pytestmark = pytest.mark.timeout(0 if SHARDS > 1 else 300)
         images=(((0, 128 * KIB),),), dialect="gar", also=(("max_body", 64 * KIB), ("max_body_status", 400))
     )
 )
-def test_push_ends_whole_or_in_one_typed_error_with_the_tag_as_it_was(shard: int, scenario: Scenario) -> None:
+def test_push_succeeds_or_ends_in_one_typed_error_with_the_tag_unchanged(shard: int, scenario: Scenario) -> None:
     outcome = run(scenario)
     undisturbed = not outcome.registry.fired and dict(scenario.also).keys() <= HARMLESS
     if undisturbed and scenario.chunk_size is None and scenario.attempts > 2 and not scenario.deadline:
@@ -260,7 +260,7 @@ def test_push_ends_whole_or_in_one_typed_error_with_the_tag_as_it_was(shard: int
         dialect="minimal",
     )
 )
-def test_push_outlasts_fewer_faults_than_it_has_attempts(shard: int, scenario: Scenario) -> None:
+def test_push_survives_fewer_faults_than_it_has_attempts(shard: int, scenario: Scenario) -> None:
     assert not run(scenario).failures
 
 

@@ -69,7 +69,7 @@ def served(server: Server, repository: str, store: Path, image: str) -> bool:
     return found.decode().strip() == str(root_of(store / image)["digest"])
 
 
-async def test_everything_goes_through_the_proxy(
+async def test_every_request_uses_the_proxy(
     server: Server, store: Path, proxy: Proxy, connected: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy.url)
@@ -93,7 +93,7 @@ async def test_everything_goes_through_the_proxy(
 
 
 @both
-async def test_large_layer_goes_through_the_proxy(
+async def test_large_layer_is_pushed_through_the_proxy(
     server: Server, large_layout: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy.url)
@@ -106,7 +106,7 @@ async def test_large_layer_goes_through_the_proxy(
 
 @both
 @pytest.mark.parametrize("login", ["right", "wrong", "none"])
-async def test_proxy_that_requires_a_login_gets_it_alone(
+async def test_only_the_proxy_gets_the_login_that_it_requires(
     server: Server, store: Path, tmp_path: Path, login: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quoted = {"right": QUOTED, "wrong": "proxy-user:guessed-it@", "none": ""}[login]
@@ -196,7 +196,7 @@ async def test_registry_in_no_proxy_is_reached_directly(
 
 
 @both
-async def test_callers_own_transport_may_use_a_proxy(server: Server, store: Path, proxy: Proxy) -> None:
+async def test_custom_transport_may_use_a_proxy(server: Server, store: Path, proxy: Proxy) -> None:
     far = behind_a_proxy(server)
     verify = server.ssl_context() if server.ca_file else False
     theirs = httpx.AsyncHTTPTransport(proxy=httpx.Proxy(proxy.url), verify=verify)
