@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, Link, answering, ask, client_context, serve
+from tests.peers import OK, Cutting, Link, answering, ask, client_context, serve
 
 from ocipush._http import stream as _socket
 from ocipush._http import transport as _transport
@@ -395,23 +395,6 @@ async def test_where_nobody_tells_what_was_acknowledged_a_request_counts_as_rece
         with pytest.raises(httpx.TransportError):
             await send(transport, "POST", peer.url(), b"bytes")
         assert len(peer.seen) == 1
-
-
-class Cutting:
-    """A socket that takes five bytes, and fails."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._left = 5
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def send(self, data: memoryview) -> int:
-        if not self._left:
-            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
-        count, self._left = self._sock.send(data[: self._left]), 0
-        return count
 
 
 async def test_request_of_which_a_part_was_sent_counts_as_sent(transport: Transport, secure: bool) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, Link, Peer, answering, ask, client_context, serve, tunnelling
+from tests.peers import OK, Cutting, Link, Peer, answering, ask, client_context, serve, tunnelling
 
 from ocipush._http import stream as _socket
 from ocipush._http.addresses import AddressPolicy
 from ocipush._http.body import FileBody
 from ocipush._http.client import Client
+from ocipush._http.connection import Connection
 from ocipush._http.failures import is_refused_or_plain
 from ocipush._http.proxy import ProxyRules
 from ocipush._http.request import Request
@@ -125,8 +126,9 @@ async def test_large_file_goes_whole_through_a_tunnel(secure_proxy: bool, file: 
             for length in (0, 1, 100_000, len(content)):
                 body = FileBody(file, length=length, on_sent=told.append)
                 assert await ask(transport, registry.url(), body) == (200, b"ok")
-        assert [len(body) for _, _, body in registry.seen] == [0, 1, 100_000, len(content)]
-        assert registry.seen[-1][2] == content
+            assert await ask(transport, registry.url(), content) == (200, b"ok")
+        assert [len(body) for _, _, body in registry.seen] == [0, 1, 100_000, len(content), len(content)]
+        assert registry.seen[-2][2] == registry.seen[-1][2] == content
         assert sum(told) == 100_001 + len(content)
 
 
@@ -221,6 +223,65 @@ async def test_interim_answers_before_the_tunnel_are_passed_over() -> None:
         registry.host = "registry.test"
         async with through(proxy) as transport:
             assert await ask(transport, registry.url()) == (200, b"ok")
+
+
+# Connections that end
+
+
+def cutting(link: Link) -> None:
+    """A registry that closes the first connection after one answer, or, where that was POST, after a second request."""
+    if link.number:
+        answering(OK)(link)
+    head, _ = link.request()
+    link.send(OK)
+    if head.startswith(b"POST"):
+        link.request()
+
+
+async def test_request_that_arrived_at_a_closed_tunnel_is_sent_through_a_fresh_one(
+    secure_proxy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_alive(_: Connection) -> bool:
+        return True
+
+    with serve(cutting, secure=True) as registry, serve(tunnelling(registry.port), secure=secure_proxy) as proxy:
+        registry.host = "registry.test"
+        async with through(proxy) as transport:
+            await ask(transport, registry.url())
+            [connection] = transport._open
+            await connection._stream.readable()
+            monkeypatch.setattr(Connection, "is_alive", is_alive)
+            for thread in proxy.threads:
+                await anyio.to_thread.run_sync(thread.join)
+            assert await ask(transport, registry.url(), b"bytes", method="POST") == (200, b"ok")
+        assert [(number, body) for number, _, body in registry.seen] == [(0, b""), (1, b"bytes")]
+
+
+async def test_request_that_arrived_in_the_tunnel_is_not_sent_again(secure_proxy: bool) -> None:
+    with serve(cutting, secure=True) as registry, serve(tunnelling(registry.port), secure=secure_proxy) as proxy:
+        registry.host = "registry.test"
+        async with through(proxy) as transport:
+            await ask(transport, registry.url(), b"first", method="POST")
+            with pytest.raises(httpx.TransportError):
+                await ask(transport, registry.url(), b"second", method="POST")
+        assert [(number, body) for number, _, body in registry.seen] == [(0, b"first"), (0, b"second")]
+
+
+async def test_request_of_which_a_part_went_into_the_tunnel_is_not_sent_again(secure_proxy: bool) -> None:
+    with (
+        serve(answering(OK), secure=True) as registry,
+        serve(tunnelling(registry.port), secure=secure_proxy) as proxy,
+    ):
+        registry.host = "registry.test"
+        async with through(proxy) as transport:
+            await ask(transport, registry.url())
+            [connection] = transport._open
+            stream: Any = connection._stream
+            stream = stream._below if secure_proxy else stream
+            stream._socket = Cutting(stream._socket)
+            with pytest.raises(httpx.WriteError):
+                await ask(transport, registry.url(), b"bytes", method="POST")
+        assert len(registry.seen) == 1
 
 
 # Failures, as the client tells them
