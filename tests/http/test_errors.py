@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,6 +18,7 @@ from ocipush._http.addresses import AddressPolicy
 from ocipush._http.client import Client
 from ocipush._http.failures import causes, is_refused_or_plain
 from ocipush._http.request import Request
+from ocipush._http.stream import TLSStream
 from ocipush._http.timeouts import Timeouts
 from ocipush._http.transport import Transport
 from ocipush.errors import ConnectFailedError, ConnectionLostError, TransportError, UnsafeLocationError
@@ -95,6 +98,9 @@ async def test_second_attempt_in_the_handler_of_the_first_is_judged_by_itself(tr
 async def test_failure_that_is_only_the_context_of_an_error_is_not_taken_for_plain_http() -> None:
     error = ConnectFailedError("another request")
     error.__context__ = not_tls()
+    assert not is_refused_or_plain(error)
+    error.__cause__ = httpx.ReadError("this request")
+    error.__cause__.__context__ = not_tls()
     assert not is_refused_or_plain(error)
     error.__cause__ = httpx.ConnectError("")
     error.__cause__.__cause__ = not_tls()
@@ -225,6 +231,32 @@ async def test_server_that_wants_another_tls_says_which(
             assert hint in (error.hint or "")
             assert not error.temporary
             assert not is_refused_or_plain(error)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_alert_is_read_though_the_connection_was_reset_before_the_request(
+    transport: Transport, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = shaking(requiring_a_certificate(ssl.TLSVersion.TLSv1_3), rudely=False)
+    gone = threading.Event()
+
+    def script(link: Link) -> None:
+        monkeypatch.setattr(link, "half_close", link.reset)
+        with contextlib.suppress(OSError):
+            play(link)
+        gone.set()
+
+    async def handshake(self: TLSStream, early: bytes = b"") -> None:
+        await shake(self, early)
+        await anyio.to_thread.run_sync(gone.wait)
+        await self.readable()
+
+    shake = TLSStream.handshake
+    monkeypatch.setattr(TLSStream, "handshake", handshake)
+    with serve(script) as peer:
+        peer.secure = True
+        error = await failure(client(transport), peer.url(), method)
+    assert "requires a client certificate" in error.message
 
 
 @pytest.mark.parametrize("alert", [b"", b"\x15\x03\x03\x00\x02\x02\x2a", b"\x15\x03\x03\x00\x02\x02\x30"])

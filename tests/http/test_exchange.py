@@ -53,8 +53,9 @@ async def test_answer_that_ends_with_the_connection_is_read_whole(transport: Tra
 
 @pytest.mark.parametrize(("size", "accepted"), [(60_000, True), (_connection.MAX_HEAD, False)])
 async def test_head_of_an_answer_may_be_as_large_as_a_signed_location(
-    transport: Transport, size: int, accepted: bool
+    transport: Transport, size: int, accepted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_socket, "RECEIVE", 1000)
     location = b"/up?sig=" + b"x" * (size - 100)
 
     def script(link: Link) -> None:

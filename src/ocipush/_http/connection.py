@@ -163,10 +163,8 @@ class Connection:
             except BlockingIOError:
                 await self._stream.writable()
                 continue
-            if count is None:
+            if not count:  # copying works, or shows why not
                 break
-            if count == 0:
-                raise body.too_short(position)
             self.may_repeat = False
             position += count
             body.sent(count)
