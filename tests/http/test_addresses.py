@@ -231,6 +231,8 @@ def test_request_to_the_registry_has_no_conditions_unless_it_must_be_this_machin
     confined = AddressPolicy("http://a.localhost:5000").conditions("http://a.localhost:5000/v2/")
     assert confined["direct"]
     assert confined["admit"](["127.0.0.1", "10.0.0.1"]) == ["127.0.0.1"]
+    named = AddressPolicy("http://registry.example").conditions("http://registry.example/v2/")
+    assert named["admit"](["10.0.0.1", "127.0.0.1"]) == ["127.0.0.1"]
     other = AddressPolicy("https://registry.example").conditions("https://other.example/")
     assert other.keys() == {"admit"}
     assert other["admit"](["192.0.2.1", "10.0.0.1"]) == ["192.0.2.1"]

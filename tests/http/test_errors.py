@@ -128,6 +128,20 @@ async def test_cause_of_the_same_attempt_is_found_in_the_context_too() -> None:
     assert not error.refused
 
 
+class Bare(httpx.AsyncBaseTransport):
+    """A transport that does not map the errors of OpenSSL."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise not_tls()
+
+
+async def test_error_of_openssl_itself_is_understood() -> None:
+    error = await failure(client(Bare()), "https://registry.test/")
+    assert isinstance(error, ConnectFailedError)
+    assert "does not speak TLS" in error.message
+    assert is_refused_or_plain(error)
+
+
 async def test_httpx_loses_no_cause() -> None:
     with serve(speak_no_tls) as plain:
         plain.secure = True

@@ -320,6 +320,7 @@ def refusing(status: int, *, echo: bool = True) -> Callable[[Link], None]:
         (407, "did not accept the login: 407 Proxy", "check the login in the proxy's URL", False, False),
         (429, "refused to connect to registry.test:443: 429 Too Many Requests", "NO_PROXY", True, False),
         (500, "cannot connect to registry.test:443: 500 Internal Server Error", "name and port", True, True),
+        (505, "refused to connect to registry.test:443: 505 HTTP Version Not Supported", "NO_PROXY", False, False),
         (501, "refused to connect to registry.test:443: 501 Not Implemented", "NO_PROXY", False, False),
         (502, "cannot connect to registry.test:443: 502 Bad Gateway", "name and port", True, True),
         (503, "cannot connect to registry.test:443: 503 Service Unavailable", "name and port", True, True),
@@ -371,8 +372,34 @@ async def test_refusal_of_a_large_forwarded_body_is_seen_while_it_is_sent(file: 
             assert not transport._origins
 
 
+@pytest.mark.parametrize(
+    ("header", "status", "words"),
+    [
+        (b"X-Squid-Error: ERR_CONNECT_FAIL 111", 503, "cannot connect to registry.test:5000: 503 Service Unavailable"),
+        (b"x-squid-error: ERR_ACCESS_DENIED 0", 403, "refused to connect to registry.test:5000: 403 Forbidden"),
+        (b"Server: tinyproxy/1.11.1", 500, "cannot connect to registry.test:5000: 500 Internal Server Error"),
+        (b"Server: tinyproxy/1.11.1", 200, None),
+        (b"Server: nginx", 503, None),
+        (b"Via: 1.1 proxy (squid/5.7)", 503, None),
+    ],
+)
+async def test_answer_to_a_forwarded_request_is_the_proxys_where_it_says_so(
+    header: bytes, status: int, words: str | None
+) -> None:
+    answer = b"HTTP/1.1 %d Is\r\n%b\r\nContent-Length: 2\r\n\r\nno" % (status, header)
+    with serve(answering(answer)) as proxy:
+        async with through(proxy) as transport:
+            if words is None:
+                assert await ask(transport, "http://registry.test:5000/") == (status, b"no")
+                return
+            error = await failure(transport, "http://registry.test:5000/")
+            assert not transport._open
+    assert isinstance(error, ConnectFailedError)
+    assert f"the proxy 127.0.0.1:{proxy.port} {words}" in error.message
+
+
 async def test_answer_of_a_registry_that_only_looks_like_a_proxys_is_its_own() -> None:
-    no = b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"
+    no = b"HTTP/1.1 407 No\r\nServer: tinyproxy/1.11.1\r\nX-Squid-Error: a\r\nContent-Length: 2\r\n\r\nno"
     with serve(answering(no), secure=True) as registry, serve(tunnelling(registry.port)) as proxy:
         registry.host = "registry.test"
         async with through(proxy) as transport:
@@ -525,7 +552,7 @@ async def test_proxy_that_does_not_answer_in_time_is_named() -> None:
 
 
 async def test_callers_own_proxy_transport_gets_the_right_request() -> None:
-    target = "/v2/a/blobs/uploads/1%2f2?_state=a==[&b=%7e"
+    target = "/v2/a/../uploads//1%2f2|?_state=a==[&b=<%7e>"
     with (
         serve(answering(OK), secure=True) as registry,
         serve(tunnelling(registry.port)) as tunnel,

@@ -148,13 +148,16 @@ async def test_proxy_that_does_not_allow_the_port_is_named_or_asked_to_forward(
     assert not caught.value.temporary
 
 
+@pytest.mark.parametrize("tls_verify", [True, False])
 async def test_registry_that_is_down_behind_the_proxy_is_named_with_it(
-    store: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    store: Path, proxy: Proxy, tls_verify: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    monkeypatch.setenv("ALL_PROXY", proxy.url)
     host = f"0.0.0.0:{free_port()}"
+    target = f"{host}/team/app:v1"
+    push = ocipush.push("umoci", store=store, target=target, authfile="/nonexistent", retry=ONCE, tls_verify=tls_verify)
     with pytest.raises(ocipush.errors.ConnectFailedError) as caught:
-        await ocipush.push("umoci", store=store, target=f"{host}/team/app:v1", authfile="/nonexistent", retry=ONCE)
+        await push
     assert f"the proxy {proxy.address} cannot connect to {host}: 500" in str(caught.value)
 
 
@@ -199,7 +202,9 @@ async def test_registry_in_no_proxy_is_reached_directly(
 async def test_callers_own_transport_may_use_a_proxy(server: Server, store: Path, proxy: Proxy) -> None:
     far = behind_a_proxy(server)
     verify = server.ssl_context() if server.ca_file else False
-    theirs = httpx.AsyncHTTPTransport(proxy=httpx.Proxy(proxy.url), verify=verify)
+    # tinyproxy closes connections without saying so, and httpx leaves its generators open where that meets a request.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    theirs = httpx.AsyncHTTPTransport(proxy=httpx.Proxy(proxy.url), verify=verify, limits=limits)
     target = f"{far.host}/team/app:v1"
     result = await ocipush.push("index", store=store, target=target, transport=theirs, **options(far))
     assert {blob.outcome for blob in result.blobs} == {"uploaded"}

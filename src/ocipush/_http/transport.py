@@ -17,7 +17,7 @@ import httpx
 
 from .body import FileBody
 from .connection import Connection
-from .proxy import LOGIN_REQUIRED, Proxy, ProxyRules
+from .proxy import Proxy, ProxyRules
 from .stream import connect as connect_socket
 from .tunnel import connect_through
 
@@ -194,8 +194,8 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> h11.Response:
         try:
             answer = await connection.exchange(head, body)
-            if answer.status_code == LOGIN_REQUIRED and origin.forwarder is not None:
-                raise origin.forwarder.refused(LOGIN_REQUIRED, origin.netloc.decode("ascii"))
+            if (proxy := origin.forwarder) is not None and proxy.made(answer.status_code, answer.headers):
+                raise proxy.refused(answer.status_code, origin.netloc.decode("ascii"))
         except BaseException:
             self._close(connection)
             raise
