@@ -1,11 +1,13 @@
-"""Where a registry may send its client, judged by the address that is connected to (wire.md, "Private targets")."""
+"""Where a registry may send its client, judged by the address that is connected to (docs/requests.md, "Addresses")."""
 
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 import pytest
 from tests import layouts
@@ -221,6 +223,34 @@ async def test_upload_and_login_leave_this_machine_in_plain_http_only_where_that
             assert "--tls-verify=false" in (caught.value.hint or "")
             assert world.other.connections == 0
             await one.push(image, target=world.target, tls_verify=False)
+
+
+async def test_name_that_resolves_elsewhere_once_plain_http_was_found_gets_no_login(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is resolved for TLS, then to see whether plain HTTP is allowed, and then for plain HTTP."""
+    resolved = 0
+
+    async def getaddrinfo(_: str, port: int, **__: Any) -> list[Any]:
+        nonlocal resolved
+        resolved += 1
+        address = "127.0.0.1" if resolved <= 2 else "192.0.2.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    async with Registry() as registry:
+        host = f"registry.localhost:{port(registry)}"
+        push = ocipush.push(
+            image,
+            target=f"{host}/app:1",
+            authfile=image / "none",
+            credentials={host: LOGIN},
+            retry=ocipush.RetryPolicy(attempts=1),
+        )
+        with pytest.raises(errors.UnsafeLocationError, match=r"192\.0\.2\.1 \(public\) in plain HTTP"):
+            await push
+        assert resolved == 3
+        assert registry.requests == []
 
 
 @pytest.mark.parametrize(

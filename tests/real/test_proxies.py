@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tests import layouts
 from tests.real.broken import free_port
 from tests.real.images import root_of
 from tests.real.proxies import Proxy, behind_a_proxy, tinyproxy
@@ -94,13 +95,14 @@ async def test_everything_goes_through_the_proxy(
 
 @both
 async def test_large_layer_goes_through_the_proxy(
-    server: Server, large_layout: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy.url)
-    far = behind_a_proxy(server)
-    result = await ocipush.push(large_layout, target=f"{far.host}/team/large:v1", **options(far))
+    layout, far = tmp_path / "large", behind_a_proxy(server)
+    layouts.write_layout(layout, [layouts.add_manifest(layout, [os.urandom(1024) * 32 * 1024])])
+    result = await ocipush.push(layout, target=f"{far.host}/team/large:v1", **options(far))
     assert {blob.outcome for blob in result.blobs} == {"uploaded"}
-    assert result.sent >= 1024**3
+    assert result.sent >= 32 * 1024**2
     assert proxy.requests
 
 

@@ -7,7 +7,7 @@ rest. Cookies are dropped.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -114,7 +114,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle_limit = idle_limit
         self._connect_to = connect
         self._origins: dict[tuple[str, str, int, bool], _Origin] = {}
-        self._idle: OrderedDict[Connection, _Origin] = OrderedDict()  # of all origins, the longest idle first
+        self._idle: dict[Connection, _Origin] = {}  # of all origins, the longest idle first
         self._open: set[Connection] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -239,9 +239,10 @@ class Transport(httpx.AsyncBaseTransport):
             connection.idle_since = now
             origin.idle.append(connection)
             self._idle[connection] = origin
+            origin.gate.release()
         else:
             self._close(connection)
-        self._leave(origin)
+            self._leave(origin)
         self._close_idle(now)
 
     def _close_idle(self, now: float) -> None:
