@@ -7,8 +7,11 @@ documents and nothing else, gives no more than it was given, and nothing that st
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
+import tarfile
+from itertools import product
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,7 +20,7 @@ import httpx
 from ocipush import errors
 from ocipush._http.addresses import AddressPolicy, Privacy, literal, privacy_of
 from ocipush._http.answer import Answer, parse_retry_after
-from ocipush._http.redact import MAX_DETAIL, conceal, printable, redact, without_query
+from ocipush._http.redact import MAX_DETAIL, Secret, conceal, printable, redact, without_query
 from ocipush._http.request import Request
 from ocipush._http.urls import append_digest, resolve_location, same_origin
 from ocipush._oci.digest import Digest
@@ -28,7 +31,9 @@ from ocipush._registry.error_body import parse_failure
 from ocipush._registry.limits import parse_chunk_length, parse_size_limit
 from ocipush._registry.retry import RetryPolicy
 from ocipush._registry.session import parse_range
+from ocipush._registry.statuses import Kind
 from ocipush._registry.token import MAX_GRANT, parse_grant
+from ocipush._sources.tar import read_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,9 +156,9 @@ def failure(data: bytes) -> None:
     for code in found.codes:
         is_shown(code)
     assert sum(map(len, found.digests)) <= 2 * len(data)
-    for status in (302, 400, 401, 403, 413, 429, 500):
+    for status, kind in product((302, 400, 401, 403, 405, 413, 429, 500), (Kind.TOKEN, Kind.MANIFEST, Kind.COMMIT)):
         request = Request(method="PUT", url="https://h/x?sig=a-long-secret")
-        error = error_for(Answer(request, status, {"location": text_of(data[:80])}, data))
+        error = error_for(Answer(request, status, {"location": text_of(data[:80])}, data), kind)
         assert str(error).isprintable()
         assert "a-long-secret" not in str(error)
         assert len(str(error)) < 4000
@@ -184,9 +189,37 @@ def words(data: bytes) -> None:
     text = text_of(data)
     is_shown(printable(text))
     secret, _, rest = text.partition("\n")
-    if len(secret) >= 8:
-        assert secret not in conceal(rest, [secret]) or "…" in secret
+    if len(secret) >= 8 and secret.isprintable() and " " not in secret:
+        assert secret not in conceal(rest, [Secret(secret)]) or "…" in secret
     without_query(rest, f"https://h/?{secret}")
+
+
+def archive(data: bytes) -> None:
+    """A tar archive of an image. What is read of it lies within it."""
+
+    def read(count: int, offset: int) -> bytes:
+        assert 0 <= count <= max(len(data), 1024 * 1024)
+        return data[offset : offset + count]
+
+    try:
+        members = read_members(read, len(data), where="archive")
+    except errors.InvalidLayoutError as exc:
+        assert len(str(exc)) < 4000
+        is_shown(str(exc))
+        return
+    for name in ("index.json", "blobs/sha256/0", "a"):
+        found = members.find(name)
+        assert found is None or (found.size >= 0 and 0 < found.offset <= found.offset + found.size <= len(data))
+
+
+def _tar(*members: tuple[str, bytes, str]) -> bytes:
+    space = io.BytesIO()
+    with tarfile.open(fileobj=space, mode="w", format=tarfile.GNU_FORMAT) as file:
+        for name, kind, link in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, link
+            file.addfile(member)
+    return space.getvalue()
 
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
@@ -227,6 +260,14 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
             + DIGEST.encode()
             + b'","size":2},"layers":[]}',
             b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}',
+        ),
+    ),
+    "archive": (
+        archive,
+        (
+            _tar(("index.json", tarfile.REGTYPE, ""), ("a", tarfile.SYMTYPE, "./index.json"), ("blobs" * 40, tarfile.LNKTYPE, "a")),
+            _tar(("../a", tarfile.REGTYPE, "")),
+            _tar(("a", tarfile.GNUTYPE_SPARSE, "")),
         ),
     ),
     "words": (words, ("a\x1b]0;b\x07\u202e\nc".encode(), b"signature-123\nthe signature-123 is wrong")),

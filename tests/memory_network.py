@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BUFFER = 64 * 1024
 ADDRESS = "9.9.9.9"  # of every name: a public one
+LOOPBACK = "127.0.0.1"
 
 
 class Pipe:
@@ -266,8 +267,9 @@ class Network:
     async def connect(self, host: str, port: int, context: ssl.SSLContext | None, admit: Admit | None) -> Stream:
         """Connect; whoever speaks TLS to one who does not is refused, and the other way round. Nothing is encrypted."""
         await anyio.lowlevel.checkpoint()
+        address = LOOPBACK if host == LOOPBACK else ADDRESS
         if admit is not None:
-            admit([ADDRESS])
+            admit([address])
         listener = self.listeners.get((host, port))
         if listener is None or listener.secure != (context is not None):
             raise httpx.ConnectError("connection refused") from ConnectionRefusedError()
@@ -275,7 +277,9 @@ class Network:
         ours = End(back, there)
         self.ends.append(ours)
         listener.connected(End(there, back))
-        return cast("Stream", MemoryWire(ours, uncopied=context is None))
+        wire = MemoryWire(ours, uncopied=context is None)
+        wire.address = address
+        return cast("Stream", wire)
 
     @property
     def open(self) -> int:
@@ -309,7 +313,16 @@ class MemoryRegistry(Registry):
     def _base(self, request: Request) -> str:
         return self.url
 
+    def _service_base(self, request: Request) -> str:
+        return self.url if self._dialect.blob_storage == "path" else self.url.replace("://", "://blobs.")
+
     async def _listen(self) -> Listener[ByteStream]:
-        name, _, port = self.host.partition(":")
+        return self._listen_at(self.host)
+
+    async def _listen_for_storage(self) -> Listener[ByteStream]:
+        return self._listen_at(f"blobs.{self.host}")
+
+    def _listen_at(self, host: str) -> Listener[ByteStream]:
+        name, _, port = host.partition(":")
         address = (name, int(port) if port else 443 if self._secure else 80)
         return MemoryListener(self._network, address, secure=self._secure)

@@ -1,4 +1,4 @@
-"""Servers that say exactly which bytes, for tests of the client's side: blocking sockets, one thread a connection."""
+"""Servers that send exact bytes, with blocking sockets and one thread for each connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import trustme
+from tests.certificates import server_context
 
 from ocipush._http.body import FileBody
 
@@ -21,23 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-CA = trustme.CA()
 # What is sent while it is set waits for the rest; elsewhere than on Linux it is a harmless option.
 CORK = getattr(socket, "TCP_CORK", socket.TCP_NODELAY)
 LOOPBACK = {False: "127.0.0.1", True: "::1"}
-
-
-def server_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    CA.issue_cert("127.0.0.1", "::1", "localhost", "registry.test").configure_cert(context)
-    return context
-
-
-def client_context(*, trusted: bool = True) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if trusted:
-        CA.configure_trust(context)
-    return context
 
 
 class Cutting:
@@ -63,7 +49,7 @@ class GoneError(Exception):
 
 @dataclass
 class Link:
-    """One accepted connection, as a script sees it: `number` counts from 0."""
+    """One accepted connection, as a script sees it; ``number`` counts from 0."""
 
     sock: socket.socket
     number: int
@@ -84,7 +70,7 @@ class Link:
         return head
 
     def request(self) -> tuple[bytes, bytes]:
-        """The next request: its head and its body, of which it says the length."""
+        """The next request: its head and its body, whose length is in the head."""
         head = self.head()
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
         length = int(fields.get(b"content-length", b"0"))
@@ -98,18 +84,18 @@ class Link:
         self.sock.sendall(data)
 
     def half_close(self) -> None:
-        """Say that nothing more comes, and leave the connection open."""
+        """Close the sending side only."""
         socket.socket.shutdown(self.sock, socket.SHUT_WR)
 
     def reset(self) -> None:
-        """Close with a reset, whatever was read or not."""
+        """Close with a reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
 
 @dataclass
 class Peer:
-    """A listening server: where, and what it was asked, as (connection, head, body)."""
+    """A running server: its address, and the requests to it as (connection, head, body)."""
 
     host: str
     port: int
@@ -135,7 +121,7 @@ class Peer:
 
 
 def answering(*answers: bytes) -> Callable[[Link], None]:
-    """A script that answers each request of a connection with the next of `answers`, the last for ever."""
+    """A script that answers the requests of a connection with these answers in turn, and then always with the last."""
 
     def script(link: Link) -> None:
         turn = 0
@@ -177,7 +163,7 @@ def _relay(source: socket.socket, sink: socket.socket) -> None:
 
 
 def _relay_tls(client: ssl.SSLSocket, upstream: socket.socket) -> None:
-    """Both directions in one thread, which is all that an SSL object bears; to the client in small records at once."""
+    """Both directions in one thread: an SSL object must not be used by two. To the client in small records at once."""
     while True:
         ready = [client] if client.pending() else select.select([client, upstream], [], [])[0]
         for source in ready:
@@ -211,7 +197,7 @@ def _run(
 
 @contextlib.contextmanager
 def serve(script: Callable[[Link], None], *, secure: bool = False, host: str = "127.0.0.1") -> Generator[Peer]:
-    """Run `script` for each connection, in a thread of its own; it ends by closing the connection."""
+    """Run ``script`` for each connection in a thread of its own, and close the connection after it."""
     context = server_context() if secure else None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, 0), family=family, backlog=128)
@@ -253,7 +239,7 @@ async def ask(
     method: str | None = None,
     **extensions: Any,
 ) -> tuple[int, bytes]:
-    """One request as the library sends it, its answer read whole."""
+    """Make one request as the library does, and read the whole answer."""
     length = body.length if isinstance(body, FileBody) else len(body or b"")
     request = httpx.Request(
         method or ("GET" if body is None else "PUT"),

@@ -1,96 +1,78 @@
-"""A server on loopback that plays a script: what no registry does, byte for byte."""
+"""A server on loopback that plays a script, for answers that no HTTP server gives."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import struct
-import threading
-from typing import TYPE_CHECKING, Self
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tests.peers import Link, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
-    Script = Callable[["Connection"], None]
-
-
-class Connection:
-    """One accepted connection; ``first`` is what came before the script was asked, at most up to a blank line."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.first = b""
-
-    def read_head(self) -> None:
-        """Wait for the end of a request's head, or for enough to see that it is TLS."""
-        while b"\r\n\r\n" not in self.first and not self.is_tls:
-            piece = self.sock.recv(65536)
-            if not piece:
-                break
-            self.first += piece
-
-    @property
-    def is_tls(self) -> bool:
-        return self.first.startswith(b"\x16\x03")
-
-    def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
-
-    def wait_for_the_other_side(self) -> None:
-        """Take, and do not answer, until the client gives up."""
-        while self.sock.recv(65536):
-            pass
-
-    def reset(self) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    Script = Callable[[Link], None]
 
 
-def _speak_no_tls(connection: Connection) -> None:
-    connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-
+@dataclass
 class ScriptedServer:
-    """Plays ``plain`` to who speaks HTTP, and ``tls`` to who speaks TLS; by default it tells them that it does not."""
+    """A running server: its host and port, and the heads of the requests in plain HTTP."""
 
-    def __init__(self, plain: Script, *, tls: Script | None = None) -> None:
-        self._plain = plain
-        self._tls = tls or _speak_no_tls
-        self._threads: list[threading.Thread] = []
-        self._open: list[socket.socket] = []
-        self.heads: list[bytes] = []
+    host: str
+    heads: list[bytes] = field(default_factory=list[bytes])
 
-    def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._start(self._accept)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for sock in self._open:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(30)
-        self._listener.close()
+def is_tls(link: Link) -> bool:
+    return link.buffer.startswith(b"\x16\x03")
 
-    def _start(self, target: Callable[..., None], *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
-    def _accept(self) -> None:
+def send(data: bytes) -> Script:
+    """Send these bytes and close the connection."""
+    return lambda link: link.send(data)
+
+
+def send_endlessly(start: bytes, piece: bytes) -> Script:
+    def play(link: Link) -> None:
+        link.send(start)
         while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            self._open.append(sock)
-            self._start(self._serve, Connection(sock))
+            link.send(piece)
 
-    def _serve(self, connection: Connection) -> None:
-        with connection.sock, contextlib.suppress(OSError):
-            connection.read_head()
-            if not connection.is_tls:
-                self.heads.append(connection.first)
-            (self._tls if connection.is_tls else self._plain)(connection)
+    return play
+
+
+def fall_silent(after: bytes = b"") -> Script:
+    """Send these bytes, and nothing else until the client closes the connection."""
+
+    def play(link: Link) -> None:
+        link.send(after)
+        while True:
+            link.more()
+
+    return play
+
+
+def reset(link: Link) -> None:
+    link.reset()
+
+
+refuse_tls = send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@contextmanager
+def scripted_server(plain: Script, *, tls: Script = refuse_tls) -> Generator[ScriptedServer]:
+    """Play ``plain`` to clients that speak HTTP and ``tls`` to those that speak TLS, once ``link.buffer`` has the start."""
+
+    server = ScriptedServer("")
+
+    def play(link: Link) -> None:
+        while b"\r\n\r\n" not in link.buffer and not is_tls(link):
+            link.more()
+        if is_tls(link):
+            tls(link)
+        else:
+            server.heads.append(link.buffer)
+            plain(link)
+
+    with serve(play) as peer:
+        server.host = f"{peer.host}:{peer.port}"
+        yield server

@@ -24,9 +24,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
+    """Two images that share a layer and the config."""
     for name in ("alpine-3_18_0", "app-1_0"):
-        image = tmp_path / "store" / name
-        layouts.write_layout(image, [layouts.add_manifest(image, [b"base" * 1000, name.encode()])])
+        layouts.write_image(tmp_path / "store" / name, b"base" * 1000, name.encode())
     return tmp_path / "store"
 
 
@@ -51,7 +51,7 @@ def test_every_example_has_a_test() -> None:
     assert [path.name for path in EXAMPLES.glob("*.py") if path.stem not in here] == []
 
 
-def test_demo_compares_the_digests_and_finds_the_image_there(run: Any) -> None:
+def test_demo_compares_the_digests_and_pushes_nothing_the_second_time(run: Any) -> None:
     done = run("demo.py")
     assert (done.returncode, done.stderr.count("uploaded")) == (0, 6), done.stderr
     assert "The digests are equal." in done.stdout
@@ -59,7 +59,7 @@ def test_demo_compares_the_digests_and_finds_the_image_there(run: Any) -> None:
     assert "The same with your own store and registry" in done.stdout
 
 
-def test_push_one_tells_what_happened_to_each_blob(run: Any, store: Path, ocipush_registry: Registry) -> None:
+def test_push_one_prints_the_outcome_of_each_blob(run: Any, store: Path, ocipush_registry: Registry) -> None:
     target = f"{ocipush_registry.host}/team/app:1"
     first, second = (run("push_one.py", store, "app-1_0", target) for _ in range(2))
     digest = ocipush_registry.repository("team/app").tags["1"]
@@ -71,11 +71,10 @@ def test_push_one_tells_what_happened_to_each_blob(run: Any, store: Path, ocipus
     assert failed.stderr.startswith("error: ")
 
 
-def test_push_many_sends_what_images_share_once_and_goes_on_after_a_failure(
+def test_push_many_sends_shared_blobs_once_and_continues_after_a_failure(
     run: Any, store: Path, ocipush_registry: Registry
 ) -> None:
-    broken = store / "broken"
-    layouts.write_layout(broken, [layouts.add_manifest(broken, [b"lost"])])
+    broken = layouts.write_image(store / "broken", b"lost")
     for blob in (broken / "blobs/sha256").iterdir():
         if blob.read_bytes() == b"lost":
             blob.unlink()
@@ -105,7 +104,7 @@ def test_progress_bar_draws_a_bar_for_each_blob(run: Any, store: Path, ocipush_r
         assert blob[7:19] in done.stderr
 
 
-class Life:
+class Lifespan:
     """The part of an ASGI server that runs the lifespan."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
@@ -131,21 +130,21 @@ class Life:
 
 
 @pytest.mark.anyio
-async def test_background_push_answers_at_once_and_finishes_before_it_shuts_down(
+async def test_background_push_responds_immediately_and_finishes_before_shutdown(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCIPUSH_AUTHFILE", str(tmp_path / "auth.json"))
-    go = anyio.Event()
+    release = anyio.Event()
 
     async def hold(_: object) -> None:
-        await go.wait()
+        await release.wait()
 
     app = background_push.Service(str(store))
-    life = Life(app)
+    lifespan = Lifespan(app)
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
     async with Registry(intercept=hold) as registry, client, anyio.create_task_group() as tasks:
-        tasks.start_soon(life.run)
-        await life.started.wait()
+        tasks.start_soon(lifespan.run)
+        await lifespan.started.wait()
         target = f"{registry.host}/team/app:1"
         accepted = await client.post("/push", params={"image": "app-1_0", "target": target})
         assert (accepted.status_code, accepted.json()) == (202, {"url": "/pushes/1"})
@@ -153,9 +152,9 @@ async def test_background_push_answers_at_once_and_finishes_before_it_shuts_down
         assert (await client.post("/push", params={"image": "absent"})).json() == {"url": "/pushes/2"}
         assert (await client.post("/push")).status_code == 400
         assert (await client.get("/pushes/3")).status_code == 404
-        life.stop.set()
-        go.set()
-    assert life.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        lifespan.stop.set()
+        release.set()
+    assert lifespan.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     states = [app._answer("GET", f"/pushes/{number}", "")[1] for number in (1, 2)]
     assert (states[0]["state"], states[0]["digest"]) == ("done", registry.repository("team/app").tags["1"])
     assert states[0]["sent"] > 0

@@ -1,7 +1,7 @@
-"""The sdist and the wheel: what they hold, what their metadata says, and that they work where nothing else is installed.
+"""The sdist and the wheel: what they hold, what their metadata says, and that they work in an empty environment.
 
-Building and installing them needs the package index that pip is configured for. Without it the tests are skipped, and say so;
-with ``CI`` set they fail.
+Building and installing them needs the package index that pip is configured for. Without it, the tests are skipped, or fail if
+``CI`` is set.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def succeed(*command: object, cwd: Path, **environment: str) -> str:
 
 @dataclass(frozen=True)
 class Distributions:
-    """What is built of this tree, and two environments with nothing but the wheel and what it requires."""
+    """What is built from this tree, and two environments with nothing but the wheel and its dependencies."""
 
     home: Path
 
@@ -102,26 +102,19 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     return distributions
 
 
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    path = tmp_path / "store" / "app"
-    layouts.write_layout(path, [layouts.add_manifest(path, [b"layer" * 100_000])])
-    return path
-
-
 def pushed(registry: Registry, image: Path) -> str:
-    """The digest that the registry has under the tag, once all blobs are compared."""
+    """The digest of the tag, after a comparison of all blobs."""
     repository = registry.repository("team/app")
     assert repository.blobs == layouts.contents(image)[0]
     return repository.tags["1"]
 
 
-def test_metadata_and_readme_are_what_a_package_index_takes(built: Distributions) -> None:
+def test_metadata_and_readme_are_valid_for_a_package_index(built: Distributions) -> None:
     out = succeed(sys.executable, "-m", "twine", "check", "--strict", built.sdist, built.wheel, cwd=built.home)
     assert out.count("PASSED") == 2
 
 
-def test_wheel_holds_the_typed_package_and_nothing_beside_it(built: Distributions) -> None:
+def test_wheel_holds_the_typed_package_and_nothing_else(built: Distributions) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         names = wheel.namelist()
     assert {name.partition("/")[0] for name in names} == {"ocipush", f"ocipush-{ocipush.__version__}.dist-info"}
@@ -138,14 +131,14 @@ def test_sdist_runs_its_own_tests(built: Distributions, tmp_path: Path) -> None:
     pytest_ = (sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider")
     source = str(tree / "src")
     succeed(*pytest_, "--collect-only", cwd=tree, PYTHONPATH=source)
-    # Those that read files beside the source: pages, the Makefile, oracles, examples.
+    # Tests that read files outside src: pages, the Makefile, test data, examples.
     files = ["test_architecture.py", "test_security_promises.py", "test_readme.py", "test_exports.py", "oci"]
     words = [*(f"tests/{name}" for name in files), "-k", "not as_written"]
     out = succeed(*pytest_, *words, cwd=tree, PYTHONPATH=source)
     assert " passed" in out
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a repository knows what belongs to it")
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a Git checkout lists its files")
 def test_sdist_holds_every_file_of_the_repository(built: Distributions) -> None:
     with tarfile.open(built.sdist) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
@@ -153,7 +146,9 @@ def test_sdist_holds_every_file_of_the_repository(built: Distributions) -> None:
     assert {name for name in tracked if (ROOT / name).exists()} <= names
 
 
-def test_wheel_alone_pushes(built: Distributions, image: Path, tmp_path: Path, ocipush_registry: Registry) -> None:
+def test_push_works_with_the_wheel_alone(
+    built: Distributions, image: Path, tmp_path: Path, ocipush_registry: Registry
+) -> None:
     python = built.bin("library") / "python"
     words = (image, f"{ocipush_registry.host}/team/app:1", tmp_path / "auth.json")
     out = succeed(python, "-W", "error", "-c", PUSH, *words, cwd=tmp_path)
@@ -166,7 +161,7 @@ def test_command_without_its_extra_says_what_to_install(built: Distributions, tm
     assert "pip install 'ocipush[cli]'" in done.stderr
 
 
-def test_command_with_its_extra_pushes(
+def test_command_works_with_its_extra(
     built: Distributions, image: Path, tmp_path: Path, ocipush_registry: Registry
 ) -> None:
     command = built.bin("command") / "ocipush"

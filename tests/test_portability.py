@@ -1,32 +1,28 @@
-"""Where the operating system has less than Linux: what is missing is taken away, and pushes and logins work with what is left.
+"""Systems that have less than Linux: functions are taken away, and pushes and logins work with what is left.
 
-Each test runs a Python of its own, which takes the functions away before it imports ocipush. On a system without ``dir_fd``,
+Each test runs a Python of its own, which takes functions away before it imports ocipush. On a system without ``dir_fd``,
 as on Windows, ``os.open`` opens no directories either.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
-import ssl
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
-from anyio.from_thread import start_blocking_portal
-from tests import layouts
+from tests import archives, layouts
+from tests.certificates import server_context, write_ca_file
+from tests.registries import registry_in_thread
 
 import ocipush
-from ocipush.testing import Cut, Registry
+from ocipush.testing import Cut
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-# Coverage makes a Python of its own four times as slow: one push and one login are enough to measure.
+# Coverage makes a new Python four times as slow, so only one push and one login are measured.
 MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 LAYER = os.urandom(4096) * 512  # 2 MiB: large enough for sendfile, and for several slices over TLS
 TAKE_AWAY = """
@@ -79,17 +75,9 @@ def run(missing: set[str], code: str, *arguments: object, measured: bool = False
     )
 
 
-@contextmanager
-def serving(**options: Any) -> Generator[Registry]:
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(Registry(**options)) as registry:
-        yield registry
-
-
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    path = tmp_path / "store" / "app"
-    layouts.write_layout(path, [layouts.add_manifest(path, [LAYER, b"small"])])
-    return path
+    return layouts.write_image(tmp_path / "store" / "app", LAYER, b"small")
 
 
 PUSH = """
@@ -105,14 +93,8 @@ sync.push(
 
 @pytest.mark.parametrize(("missing", "tls"), MISSING)
 def test_push_sends_every_byte(image: Path, tmp_path: Path, missing: set[str], tls: bool) -> None:
-    context = None
-    ca_file = ""
-    if tls:
-        authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
-        ca_file = str(tmp_path / "ca.pem")
-        authority.cert_pem.write_to_path(ca_file)
-    with serving(ssl_context=context) as registry:
+    ca_file = write_ca_file(tmp_path) if tls else ""
+    with registry_in_thread(ssl_context=server_context() if tls else None) as registry:
         target = f"{registry.host}/team/app:1"
         words = (image, target, tmp_path / "auth.json", tmp_path / "resume", ca_file)
         done = run(missing, PUSH, *words, measured=missing == ALL and tls)
@@ -126,7 +108,7 @@ def test_push_sends_every_byte(image: Path, tmp_path: Path, missing: set[str], t
 @pytest.mark.parametrize("missing", [{"geteuid"}, ALL], ids=["no geteuid", "all at once"])
 def test_upload_of_an_earlier_process_is_resumed(image: Path, tmp_path: Path, missing: set[str]) -> None:
     half = 1_500_000  # bytes; fewer are left afterwards, so that the second push is not cut
-    with serving(faults=[Cut("PUT /v2/*/blobs/uploads/*", after=half, times=9)]) as registry:
+    with registry_in_thread(faults=[Cut("PUT /v2/*/blobs/uploads/*", after=half, times=9)]) as registry:
         words = (image, f"{registry.host}/team/app:1", tmp_path / "auth.json", tmp_path / "resume", "")
         assert "ConnectionLostError" in run(missing, PUSH, *words).stderr
         done = run(missing, PUSH, *words)
@@ -144,7 +126,7 @@ def test_link_out_of_the_layout_is_refused(image: Path, tmp_path: Path, missing:
     outside = tmp_path / "outside"
     inside.rename(outside)
     inside.symlink_to(outside)
-    with serving() as registry:
+    with registry_in_thread() as registry:
         words = (image, f"{registry.host}/team/app:1", tmp_path / "auth.json", tmp_path / "resume", "")
         done = run(missing, PUSH, *words)
         assert "BlobMissingError" in done.stderr
@@ -152,7 +134,34 @@ def test_link_out_of_the_layout_is_refused(image: Path, tmp_path: Path, missing:
         assert registry.requests == []
 
 
-def test_path_that_is_no_directory_is_no_layout(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["layout", "docker save"])
+def test_archive_arrives_without_the_functions_that_windows_lacks(image: Path, tmp_path: Path, form: str) -> None:
+    archive = tmp_path / "app.tar"
+    layers = [LAYER, LAYER[::-1]]
+    layouts.write_image(image, *layers)
+    archives.pack(image, archive)
+    if form == "docker save":
+        rootfs = {"diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]}
+        files = {"0": layers[0], "1": layers[1], "config": json.dumps({"rootfs": rootfs}).encode()}
+        files["manifest.json"] = json.dumps([{"Config": "config", "Layers": ["0", "1"]}]).encode()
+        archives.write_archive(archive, [(archives.member(name, raw), raw) for name, raw in files.items()])
+    code = """
+from pathlib import Path
+from ocipush import sync
+sync.push(Path(sys.argv[1]), target=sys.argv[2], authfile=sys.argv[1] + ".auth")
+"""
+    with registry_in_thread() as registry:
+        done = run(ALL, code, archive, f"{registry.host}/team/app:1")
+        assert done.returncode == 0, done.stderr
+        held = registry.repository("team/app")
+    if form == "layout":
+        assert held.blobs == layouts.contents(image)[0]
+    else:
+        compressed = [blob for blob in held.blobs.values() if isinstance(blob, bytes) and blob[:2] == b"\x1f\x8b"]
+        assert {gzip.decompress(blob) for blob in compressed} == set(layers)
+
+
+def test_path_that_is_not_a_directory_is_not_a_layout(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code = """
 from pathlib import Path
@@ -164,7 +173,8 @@ for path in sys.argv[1:]:
         print(error.message)
 """
     done = run(ALL, code, tmp_path / "file", tmp_path / "nothing")
-    assert done.stdout.count("cannot be read as a layout") == 2, done.stderr
+    assert f"{tmp_path / 'file'} is empty" in done.stdout, done.stderr
+    assert f"{tmp_path / 'nothing'} cannot be read as a layout" in done.stdout
 
 
 LOGINS = """
@@ -195,7 +205,7 @@ assert find_login("r.example", authfile=authfile) is None
 
 
 @pytest.mark.parametrize("missing", [{"fcntl"}, {"fchmod"}, ALL], ids=["no flock", "no fchmod", "all at once"])
-def test_login_file_is_whole_at_every_moment_and_private(tmp_path: Path, missing: set[str]) -> None:
+def test_login_file_is_always_complete_and_private(tmp_path: Path, missing: set[str]) -> None:
     """Without a lock, one of two logins saved at once can be lost; a reader never sees half a file."""
     path = tmp_path / "logins" / "auth.json"
     done = run(missing, LOGINS, path, measured=missing == ALL)

@@ -1,4 +1,4 @@
-"""What README.md and docs/ show is run as it stands, against the development registry, and they leave no name out."""
+"""Examples in README.md and docs/ run as written against the development registry, and the pages name every option."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from anyio.from_thread import start_blocking_portal
 from tests import layouts
+from tests.registries import registry_in_thread
 
 import ocipush
 from ocipush import errors
@@ -39,8 +39,8 @@ def blocks(language: str) -> list[object]:
     return [pytest.param(code, id=f"{page}-{number}") for number, (page, code) in enumerate(found)]
 
 
-class Place:
-    """The machine that the pages speak of: their store, login file and registry, each at a place of the test's."""
+class Machine:
+    """The machine of the pages: their store, login file and registry, in the directory of the test."""
 
     def __init__(self, home: Path, registry: Registry) -> None:
         self.home = home
@@ -53,7 +53,7 @@ class Place:
         self.digest = manifest["digest"]
         login = ocipush.Login("you", PASSWORD)
         ocipush.save_login(registry.host, login, authfile=home / "auth.json")
-        # `ocipush` as the pages write it, with the default store where they say that it is.
+        # `ocipush` as on the pages, with their default store.
         command = home / "bin" / "ocipush"
         command.parent.mkdir()
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ocipush --images-store-dir "{home}/images" "$@"\n')
@@ -64,7 +64,7 @@ class Place:
             "PASSWORD": PASSWORD,
             "PYTHONPATH": str(
                 Path(ocipush.__file__).parents[1]
-            ),  # the library under test, wherever another is installed
+            ),  # the library under test, even if another one is installed
         }
 
     def localised(self, code: str) -> str:
@@ -77,37 +77,36 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    auth = BasicAuth({"you": PASSWORD})
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(Registry(auth=auth)) as registry:
-        yield Place(tmp_path, registry)
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with registry_in_thread(auth=BasicAuth({"you": PASSWORD})) as registry:
+        yield Machine(tmp_path, registry)
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_runs_as_written(place: Place, code: str) -> None:
-    done = place.run(sys.executable, "-W", "error", "-c", place.localised(code))
+def test_python_runs_as_written(machine: Machine, code: str) -> None:
+    done = machine.run(sys.executable, "-W", "error", "-c", machine.localised(code))
     assert done.returncode == 0, done.stderr
     pushes = "alpine-3_18_0" in code or "list_images" in code
     if pushes and "ocipush.testing" not in code:
-        assert place.digest in {d for name in ("team", "tangxusc") for d in held(place, name)}
-        assert [request for request in place.registry.requests if request.status >= 500] == []
+        assert machine.digest in {d for name in ("team", "tangxusc") for d in held(machine, name)}
+        assert [request for request in machine.registry.requests if request.status >= 500] == []
 
 
 @pytest.mark.parametrize("code", blocks("shell"))
-def test_shell_lines_run_as_written(place: Place, code: str) -> None:
-    done = place.run("bash", "-e", "-o", "pipefail", "-O", "expand_aliases", "-c", place.localised(code))
+def test_shell_lines_run_as_written(machine: Machine, code: str) -> None:
+    done = machine.run("bash", "-e", "-o", "pipefail", "-O", "expand_aliases", "-c", machine.localised(code))
     assert done.returncode == 0, done.stderr
     if re.search(r"\bpush\b", code):
-        assert place.digest in done.stdout
+        assert machine.digest in done.stdout
     if "alias" in code:
-        assert held(place, "tangxusc") == {place.digest}
+        assert held(machine, "tangxusc") == {machine.digest}
 
 
-def held(place: Place, name: str) -> set[str]:
-    return set(place.registry.repository(f"{name}/alpine").tags.values())
+def held(machine: Machine, name: str) -> set[str]:
+    return set(machine.registry.repository(f"{name}/alpine").tags.values())
 
 
-def test_every_command_of_make_that_a_page_names_exists() -> None:
+def test_every_make_target_named_on_a_page_exists() -> None:
     pages = "\n".join([*PAGES.values(), (ROOT / "CONTRIBUTING.md").read_text()])
     rules = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", pages, re.MULTILINE))
@@ -121,7 +120,7 @@ def test_links_lead_to_files() -> None:
             assert (path.parent / link).exists(), f"{path.name}: {link}"
 
 
-def test_readme_has_no_relative_link_or_image_which_a_package_index_could_not_resolve() -> None:
+def test_readme_has_only_absolute_links() -> None:
     links = re.findall(r"\]\(([^)]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", PAGES["README.md"])
     assert [link for pair in links for link in pair if link and not link.startswith("https://")] == []
 
@@ -167,14 +166,14 @@ def init_options(function: Callable[..., object]) -> set[str]:
     return set(inspect.signature(function).parameters) - {"self", "source"}
 
 
-def test_table_of_upload_states_says_what_the_diagram_shows() -> None:
+def test_table_of_upload_states_matches_the_diagram() -> None:
     page = PAGES["uploads.md"]
     drawn = set(re.findall(r"^ +(\w+) --> (\w+): (\w+)$", page, re.MULTILINE))
-    told: set[tuple[str, str, str]] = set()
+    listed: set[tuple[str, str, str]] = set()
     state = ""
     for row in re.findall(r"^\|(.*)\|$", page, re.MULTILINE)[2:]:
         first, _, event, following = (cell.strip() for cell in row.split("|"))
         state = first or state
-        told.add((state, following, event.partition(":")[0]))
-    assert told == drawn
+        listed.add((state, following, event.partition(":")[0]))
+    assert listed == drawn
     assert len(drawn) > 10

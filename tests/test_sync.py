@@ -1,7 +1,8 @@
-"""The blocking twins: in a script, in several threads, beside a running loop, and when a person presses Ctrl-C."""
+"""The blocking API: in a script, in several threads, in a program with a running event loop, and on Ctrl-C."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from anyio.from_thread import start_blocking_portal
 from click.testing import CliRunner
 from tests import layouts
+from tests.registries import registry_in_thread
 
 import ocipush
 from ocipush import errors, sync
@@ -27,15 +28,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
+    """Four images that share a layer and the config."""
     for name in ("a", "b", "c", "d"):
-        image = tmp_path / "store" / name
-        layouts.write_layout(image, [layouts.add_manifest(image, [b"shared", name.encode()])])
+        layouts.write_image(tmp_path / "store" / name, b"shared", name.encode())
     return tmp_path / "store"
-
-
-@pytest.fixture
-def authfile(tmp_path: Path) -> Path:
-    return tmp_path / "auth.json"
 
 
 def test_script_pushes_one_image(store: Path, authfile: Path, ocipush_registry: Registry) -> None:
@@ -43,10 +39,20 @@ def test_script_pushes_one_image(store: Path, authfile: Path, ocipush_registry: 
     assert ocipush_registry.repository("a").tags == {"1": result.digest}
 
 
-@pytest.mark.anyio
-async def test_pusher_works_beside_a_running_loop(store: Path, authfile: Path, ocipush_registry: Registry) -> None:
+@pytest.mark.asyncio
+async def test_pusher_works_in_a_thread_with_a_running_event_loop(
+    store: Path, authfile: Path, ocipush_registry: Registry
+) -> None:
     with sync.Pusher(store=store, authfile=authfile) as pusher:
-        assert pusher.push("a", target=f"{ocipush_registry.host}/a:1").reference.endswith("/a:1")
+        result = pusher.push("a", target=f"{ocipush_registry.host}/a:1")
+    assert ocipush_registry.repository("a").tags == {"1": result.digest}
+
+
+@pytest.mark.asyncio
+async def test_push_works_in_a_worker_thread_of_a_running_event_loop(store: Path, authfile: Path) -> None:
+    async with Registry() as registry:
+        result = await asyncio.to_thread(sync.push, "a", target=f"{registry.host}/a:1", store=store, authfile=authfile)
+        assert registry.repository("a").tags == {"1": result.digest}
 
 
 def test_threads_share_one_pusher_and_its_connections(store: Path, authfile: Path, ocipush_registry: Registry) -> None:
@@ -67,10 +73,10 @@ def test_threads_share_one_pusher_and_its_connections(store: Path, authfile: Pat
     assert len(threads) == 1
     assert threading.get_ident() not in threads
     sent = [request for request in ocipush_registry.requests if request.method == "PUT" and request.query]
-    assert len(sent) == len("abcd") + 2  # the shared layer and the shared config went once
+    assert len(sent) == len("abcd") + 2  # the shared layer and the shared config were sent once
 
 
-def test_errors_come_through_unchanged_and_the_pusher_stays_usable(
+def test_pusher_raises_errors_unchanged_and_stays_usable(
     store: Path, authfile: Path, ocipush_registry: Registry
 ) -> None:
     with sync.Pusher(store=store, authfile=authfile) as pusher:
@@ -80,11 +86,7 @@ def test_errors_come_through_unchanged_and_the_pusher_stays_usable(
 
 
 def test_login_is_checked_by_asking_the_registry(authfile: Path) -> None:
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Registry(auth=BasicAuth({"user": "secret"}))) as registry,
-        sync.Pusher(authfile=authfile) as pusher,
-    ):
+    with registry_in_thread(auth=BasicAuth({"user": "secret"})) as registry, sync.Pusher(authfile=authfile) as pusher:
         pusher.check_login(registry.host, ocipush.Login("user", "secret"))
         with pytest.raises(errors.AuthenticationError):
             pusher.check_login(registry.host, ocipush.Login("user", "guess"))
@@ -92,18 +94,15 @@ def test_login_is_checked_by_asking_the_registry(authfile: Path) -> None:
             pusher.check_login("myregistry", ocipush.Login("user", "secret"))
 
 
-def test_login_that_is_checked_over_plain_http_is_warned_of(authfile: Path) -> None:
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Registry(auth=BasicAuth({"user": "secret"}))) as registry,
-    ):
+def test_login_checked_over_plain_http_causes_a_warning(authfile: Path) -> None:
+    with registry_in_thread(auth=BasicAuth({"user": "secret"})) as registry:
         words = ["login", registry.host, "-u", "user", "--password-stdin", "--check", "--authfile", str(authfile)]
         done = CliRunner().invoke(cli, words, input="secret")
     assert done.exit_code == 0
     assert f"warning: the login for {registry.host} is sent over plain HTTP" in done.stderr
 
 
-def test_ctrl_c_cancels_the_push_that_waits_and_the_pusher_stays_usable(store: Path, authfile: Path) -> None:
+def test_ctrl_c_cancels_the_push_and_the_pusher_stays_usable(store: Path, authfile: Path) -> None:
     main = threading.main_thread().ident
     assert main is not None
     pressed: list[str] = []
@@ -117,11 +116,7 @@ def test_ctrl_c_cancels_the_push_that_waits_and_the_pusher_stays_usable(store: P
         await anyio.sleep_forever()
         return None
 
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Registry(intercept=press)) as registry,
-        sync.Pusher(store=store, authfile=authfile) as pusher,
-    ):
+    with registry_in_thread(intercept=press) as registry, sync.Pusher(store=store, authfile=authfile) as pusher:
         with pytest.raises(KeyboardInterrupt):
             pusher.push("a", target=f"{registry.host}/slow/a:1")
         assert registry.repository("slow/a").tags == {}
@@ -129,7 +124,7 @@ def test_ctrl_c_cancels_the_push_that_waits_and_the_pusher_stays_usable(store: P
         assert registry.repository("a").tags == {"1": result.digest}
 
 
-def test_pusher_of_another_process_or_outside_its_block_says_so(
+def test_pusher_refuses_to_push_outside_its_block_and_in_another_process(
     store: Path, authfile: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pusher = sync.Pusher(store=store, authfile=authfile)

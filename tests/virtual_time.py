@@ -8,11 +8,12 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
 import trio
+
+from ocipush import _threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -39,7 +40,7 @@ def deterministic(seed: int = 0) -> Generator[None]:
     state = random.getstate()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(anyio.to_thread, "run_sync", _inline)
-        patch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
+        patch.setattr(_threads, "_run", _inline)
         patch.setattr(ssl, "create_default_context", _trusting_nobody)  # reading the CAs takes long
         patch.setattr(runner, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
         runner._r.seed(seed)

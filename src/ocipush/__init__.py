@@ -2,7 +2,7 @@
 
 ``await ocipush.push("alpine-3_18_0")`` pushes one image; :class:`Pusher` pushes many over shared connections;
 :mod:`ocipush.sync` has blocking versions of both. This module only exports names. Each is imported on first use, so
-that ``ocipush --version`` does not load httpx and pydantic. May import: all below.
+that ``ocipush --version`` does not load httpx and pydantic.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     )
     from ._http.timeouts import Timeouts
     from ._oci.reference import Reference, sanitize_image_name
+    from ._push.batch import Job, JobReport, PushReport
     from ._push.options import AllOptions, PusherOptions, PushOptions
-    from ._push.pusher import Pusher, push
+    from ._push.pusher import Pusher, push, push_many
     from ._registry.retry import RetryPolicy
     from ._sources.store import StoreImage, list_images
     from .errors import OcipushError
@@ -47,12 +48,15 @@ __all__ = [
     "BlobResult",
     "BlobStarted",
     "Event",
+    "Job",
+    "JobReport",
     "Login",
     "ManifestDone",
     "OcipushError",
     "OnEvent",
     "PushDone",
     "PushOptions",
+    "PushReport",
     "PushResult",
     "PushStarted",
     "PushWarning",
@@ -68,6 +72,7 @@ __all__ = [
     "errors",
     "list_images",
     "push",
+    "push_many",
     "remove_login",
     "sanitize_image_name",
     "save_login",
@@ -94,8 +99,9 @@ _HOMES = {
     ),
     "_http.timeouts": ("Timeouts",),
     "_oci.reference": ("Reference", "sanitize_image_name"),
+    "_push.batch": ("Job", "JobReport", "PushReport"),
     "_push.options": ("AllOptions", "PushOptions", "PusherOptions"),
-    "_push.pusher": ("Pusher", "push"),
+    "_push.pusher": ("Pusher", "push", "push_many"),
     "_registry.retry": ("RetryPolicy",),
     "_sources.store": ("StoreImage", "list_images"),
     "errors": ("OcipushError",),

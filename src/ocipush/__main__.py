@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from importlib.util import find_spec
 
@@ -27,6 +28,8 @@ def _start_and_end_fast() -> None:
     """Skip work that a short-lived process does not need: a push with nothing to send is mostly start and exit."""
     # httpx would import its own command line, and with it rich and pygments. None means "not installed".
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+    # pydantic would read the metadata of every installed package to look for plug-ins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.set_threshold(50_000)  # imports create many objects and little garbage
     atexit.register(gc.freeze)  # no garbage collection at exit
 

@@ -8,6 +8,7 @@
     ├─ AmbiguousImageError
     ├─ TargetRequiredError
     ├─ DigestMismatchError
+    ├─ ConflictingJobsError (ValueError)
     ├─ LayoutError
     │  ├─ InvalidLayoutError
     │  ├─ ManifestNotFoundError
@@ -47,6 +48,7 @@ __all__ = [
     "BlobCorruptError",
     "BlobMissingError",
     "BlobTooLargeError",
+    "ConflictingJobsError",
     "ConnectFailedError",
     "ConnectionLostError",
     "CredentialError",
@@ -74,6 +76,7 @@ __all__ = [
 ]
 
 Origin = Literal["source", "registry", "client"]
+AnsweredBy = Literal["registry", "token service", "storage", "web page"]
 
 
 def _rebuild(cls: type[OcipushError], args: tuple[Any, ...], state: dict[str, Any]) -> OcipushError:
@@ -148,6 +151,18 @@ class DigestMismatchError(OcipushError):
     """The target names a digest, and the image has another one."""
 
 
+class ConflictingJobsError(OcipushError, ValueError):
+    """Several jobs push different images to the same tag.
+
+    Attributes:
+        reference: the tag.
+    """
+
+    def __init__(self, message: str = "", *, hint: str | None = None, reference: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reference = reference
+
+
 class LayoutError(OcipushError):
     """An OCI image layout cannot be pushed.
 
@@ -195,7 +210,7 @@ class CredentialError(OcipushError):
         self,
         message: str = "",
         *,
-        hint: str | None = "fix the login file, or name another one with --authfile (authfile=, OCIPUSH_AUTHFILE)",
+        hint: str | None = "fix the login file, or name another one with authfile= or OCIPUSH_AUTHFILE",
         source: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
@@ -302,13 +317,15 @@ class RegistryError(_ExchangeError):
     Attributes:
         status: the HTTP status.
         codes: error codes of the response body (distribution-spec, "Error Codes").
-        detail: the registry's own words, shortened.
-        digests: the digests named in the ``detail`` fields of the response, such as the blobs that a manifest lacks.
+        detail: the registry's own words, with the ``detail`` fields of the response, shortened.
+        digests: the digests named in the response, such as the blobs that a manifest lacks.
         method, url: the request, without the query of its URL.
         attempts, sent, seconds: as in :class:`TransportError`.
         retry_after: seconds that the registry asked to wait, or None.
         renewable: whether a 401 can be answered with another token, so that the next attempt may succeed.
         limit: the largest request body that the registry says it accepts, in bytes, or None.
+        answered_by: who sent the response: the ``registry``, the ``token service`` or ``storage`` that it names, or none
+            of them: a ``web page`` is that of a proxy, a firewall or a login page in front of them.
     """
 
     origin: ClassVar[Origin] = "registry"
@@ -324,6 +341,7 @@ class RegistryError(_ExchangeError):
         retry_after: float | None = None,
         renewable: bool = False,
         limit: int | None = None,
+        answered_by: AnsweredBy = "registry",
         **facts: Unpack[_Facts],
     ) -> None:
         super().__init__(message, **facts)
@@ -334,6 +352,7 @@ class RegistryError(_ExchangeError):
         self.retry_after = retry_after
         self.renewable = renewable
         self.limit = limit
+        self.answered_by: AnsweredBy = answered_by
 
 
 class AuthenticationError(RegistryError):

@@ -19,15 +19,16 @@ from ._push.options import AllOptions, PusherOptions, PushOptions, shows
 from .errors import PusherClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
     from os import PathLike
 
     from anyio.from_thread import BlockingPortal
 
     from ._credentials.base import Login
-    from ._events import PushResult
+    from ._events import OnEvent, PushResult
+    from ._push.batch import Job, PushReport
 
-__all__ = ["Pusher", "push"]
+__all__ = ["Pusher", "push", "push_many"]
 
 T = TypeVar("T")
 
@@ -99,9 +100,22 @@ class Pusher:
         """:meth:`ocipush.Pusher.push`, blocking; the same options, result and errors."""
         return self._run(partial(self._pusher.push, source, **options))
 
-    def check_login(self, registry: str, login: Login | None = None) -> None:
+    def push_many(
+        self,
+        jobs: Iterable[Job] | AsyncIterable[Job],
+        *,
+        parallel: int = 8,
+        stop_on_error: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> PushReport:
+        """:meth:`ocipush.Pusher.push_many`, blocking; the same options, report and errors."""
+        return self._run(
+            partial(self._pusher.push_many, jobs, parallel=parallel, stop_on_error=stop_on_error, on_event=on_event)
+        )
+
+    def check_login(self, registry: str, login: Login | None = None) -> bool:
         """:meth:`ocipush.Pusher.check_login`, blocking."""
-        self._run(partial(self._pusher.check_login, registry, login))
+        return self._run(partial(self._pusher.check_login, registry, login))
 
 
 @shows(AllOptions)
@@ -109,3 +123,17 @@ def push(source: str | PathLike[str], **options: Unpack[AllOptions]) -> PushResu
     """:func:`ocipush.push`, blocking; the same options, result and errors."""
     with start_blocking_portal("asyncio", name="ocipush") as portal:
         return _wait(portal, partial(push_async, source, **options))
+
+
+@shows(PusherOptions)
+def push_many(
+    jobs: Iterable[Job] | AsyncIterable[Job],
+    *,
+    parallel: int = 8,
+    stop_on_error: bool = False,
+    on_event: OnEvent | None = None,
+    **options: Unpack[PusherOptions],
+) -> PushReport:
+    """:func:`ocipush.push_many`, blocking; the same options, report and errors."""
+    with Pusher(**options) as pusher:
+        return pusher.push_many(jobs, parallel=parallel, stop_on_error=stop_on_error, on_event=on_event)

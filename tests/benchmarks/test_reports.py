@@ -67,7 +67,7 @@ def test_spread_is_least_median_greatest() -> None:
     assert Spread.of([5.0, 1.0, 9.0, 2.0]) == Spread(1.0, 3.5, 9.0)
 
 
-def test_a_contender_without_runs_has_no_ratio() -> None:
+def test_contender_without_runs_has_no_ratio() -> None:
     found = ratios([contender(LIBRARY, [1.0, 3.0]), contender("crane", [2.0, 2.0]), contender("oras", [])], LIBRARY)
     assert found == {"crane": {"least": 0.5, "median": 1.0, "greatest": 1.5}}
 
@@ -90,7 +90,7 @@ def test_markdown_gives_the_library_time_over_each_peer_time() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 300, 1024 * KIB, 3 * 1024 * KIB + 5])
-def test_content_has_its_size_and_depends_on_its_seed_alone(size: int) -> None:
+def test_content_has_its_size_and_depends_only_on_its_seed(size: int) -> None:
     once, again, other = (b"".join(content(seed, size)) for seed in ("a", "a", "b"))
     assert len(once) == size
     assert once == again
@@ -130,12 +130,12 @@ def test_floor_client_sends_only_what_is_new(name: str, uploads: int, mounts: in
     assert (len(planned[0]), len(planned[1])) == (uploads, mounts)
 
 
-def test_a_job_survives_its_file(tmp_path: Path) -> None:
+def test_job_can_be_saved_and_loaded(tmp_path: Path) -> None:
     made = job("shared", tmp_path)
     assert Job.load(str(made.save())) == made
 
 
-def test_a_link_delays_and_what_is_sent_together_queues_behind_itself() -> None:
+def test_link_delays_data_and_queues_what_is_sent_together() -> None:
     free = Link(delay=0.02)
     assert [free.arrival(1.0, 500), free.arrival(1.0, 500)] == [1.02, 1.02]
     narrow = Link(delay=1.0, rate=1000)

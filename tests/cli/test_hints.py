@@ -64,7 +64,7 @@ def test_hint_that_names_both_keeps_the_option(hint: str, shown: str) -> None:
         ("a client certificate is wanted (ssl_context=)", "a client certificate is wanted"),
     ],
 )
-def test_parameter_that_no_option_sets_is_not_shown(hint: str | None, shown: str | None) -> None:
+def test_parameter_without_an_option_is_not_shown(hint: str | None, shown: str | None) -> None:
     assert rewrite_hint(hint) == shown
 
 
@@ -81,19 +81,19 @@ def test_other_words_are_left_alone(hint: str) -> None:
     assert rewrite_hint(hint) == hint
 
 
-def test_command_in_a_hint_has_the_store_that_was_given() -> None:
+def test_command_in_a_hint_names_the_given_store() -> None:
     hint = "`ocipush image list` shows what there is"
     assert rewrite_hint(hint) == hint
     shown = "`ocipush image list --images-store-dir '/my images'` shows what there is"
     assert rewrite_hint(hint, store="/my images") == shown
 
 
-def test_every_parameter_of_the_library_is_an_option_or_known_to_be_none() -> None:
+def test_every_parameter_of_the_library_has_an_option_or_is_known_to_have_none() -> None:
     parameters = set(inspect.signature(ocipush.push).parameters) - {"source"}
     assert parameters | set(inspect.signature(ocipush.RetryPolicy).parameters) == OPTIONS.keys() | LIBRARY_ONLY
 
 
-def test_every_option_of_the_table_exists() -> None:
+def test_every_option_in_the_table_exists() -> None:
     push = cli.get_command(click.Context(cli), "push")
     assert push is not None
     existing = {name for parameter in push.params for name in parameter.opts}
@@ -109,5 +109,5 @@ def test_every_option_of_the_table_exists() -> None:
         (ValueError("nothing of the kind"), None),
     ],
 )
-def test_value_that_the_library_refuses_is_told_of_the_option(error: Exception, text: str | None) -> None:
-    assert describe_invalid_option(error) == text
+def test_error_about_a_refused_value_names_the_option(error: Exception, text: str | None) -> None:
+    assert describe_invalid_option(error, {}) == text

@@ -29,7 +29,7 @@ class Terminal(StringIO):
         return True
 
 
-def test_a_terminal_gets_a_bar_with_warnings_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_gets_a_bar_with_warnings_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("CI", raising=False)
     stream = Terminal()
@@ -74,7 +74,7 @@ def test_bar_has_no_colour_with_no_color(monkeypatch: pytest.MonkeyPatch) -> Non
     assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")  # the cursor is back
 
 
-def test_a_dumb_terminal_gets_plain_lines() -> None:
+def test_dumb_terminal_gets_plain_lines() -> None:
     assert choose_mode("auto", Terminal(), {"TERM": "xterm"}) == "bar"
     assert choose_mode("auto", Terminal(), {"TERM": "xterm", "CI": "true"}) == "plain"
     assert choose_mode("auto", Terminal(), {"TERM": "dumb"}) == "plain"

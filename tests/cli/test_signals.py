@@ -1,4 +1,4 @@
-"""A push in its own process that gets a signal: the first, a second one, and one that it ignores."""
+"""Signals to a push in its own process: the first, the second, and one that is ignored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-class Held:
+class HeldPush:
     """A push to an existing tag, held while the registry is about to answer an upload."""
 
     def __init__(self, store: Path) -> None:
@@ -48,7 +48,7 @@ class Held:
 
     @contextmanager
     def running(self, *wrapper: str, hold: set[str]) -> Generator[subprocess.Popen[str]]:
-        """The push, once the registry has all its uploads' bodies."""
+        """The push, once the registry has the bodies of all its uploads."""
         authfile = self.store.parent / "auth.json"
         self.old = sync.push("old", store=self.store, authfile=authfile, target=f"{self.registry.host}/app:1").digest
         self.hold = hold
@@ -56,7 +56,7 @@ class Held:
         command = [*wrapper, sys.executable, "-m", "ocipush", *words, "--target", f"{self.registry.host}/app:1"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
-                self.reached["PUT"].wait()
+                assert self.reached["PUT"].wait(30), "the push does not come to its uploads"
                 yield process
             finally:
                 process.kill()
@@ -71,18 +71,17 @@ class Held:
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Generator[Held]:
+def held(tmp_path: Path) -> Generator[HeldPush]:
     for name in ("old", "new"):
-        image = tmp_path / "store" / name
-        layouts.write_layout(image, [layouts.add_manifest(image, [name.encode(), name.encode() * 2])])
-    held = Held(tmp_path / "store")
+        layouts.write_image(tmp_path / "store" / name, name.encode(), name.encode() * 2)
+    held = HeldPush(tmp_path / "store")
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(held.registry):
         held.release = lambda: portal.call(held.released.set)
         yield held
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_first_signal_closes_the_uploads_and_leaves_the_tag(held: Held, number: signal.Signals) -> None:
+def test_first_signal_closes_the_uploads_and_leaves_the_tag(held: HeldPush, number: signal.Signals) -> None:
     with held.running(hold={"PUT"}) as process:
         assert held.uploads > 0
         process.send_signal(number)
@@ -94,18 +93,18 @@ def test_first_signal_closes_the_uploads_and_leaves_the_tag(held: Held, number: 
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_second_signal_quits_immediately(held: Held, number: signal.Signals) -> None:
+def test_second_signal_quits_immediately(held: HeldPush, number: signal.Signals) -> None:
     with held.running(hold={"PUT", "DELETE"}) as process:
         process.send_signal(signal.SIGINT)
-        held.reached["DELETE"].wait()
+        assert held.reached["DELETE"].wait(30), "the push does not stop"
         process.send_signal(number)
         out, err = process.communicate()
-    assert (process.returncode, out) == (-number, "")  # by the signal itself: not after a clean-up that was given up
+    assert (process.returncode, out) == (-number, "")  # by the signal itself: not after a cleanup that was given up
     assert "interrupted" not in err
     assert held.tag == held.old
 
 
-def test_what_nohup_made_it_ignore_does_not_stop_it(held: Held) -> None:
+def test_signal_that_nohup_ignores_does_not_stop_the_push(held: HeldPush) -> None:
     with held.running("sh", "-c", 'trap "" HUP; exec "$@"', "sh", hold={"PUT"}) as process:
         process.send_signal(signal.SIGHUP)
         held.release()

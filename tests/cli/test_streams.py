@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or a pipe that nobody reads."""
+"""Standard streams that are closed, or write to a full disk."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests import layouts
 
 if TYPE_CHECKING:
     from ocipush.testing import Registry
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    image = tmp_path / "store" / "app"
-    layouts.write_layout(image, [layouts.add_manifest(image, [b"layer" * 1000])])
-    return tmp_path / "store"
 
 
 def run(redirection: str, *words: object) -> subprocess.CompletedProcess[str]:
@@ -60,7 +52,7 @@ def test_push_without_stderr_prints_its_result(
 
 
 @pytest.mark.parametrize("words", [("-u", "me"), ("-u", "me", "--password-stdin")])
-def test_login_without_stdin_is_wrong_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_login_without_stdin_is_a_usage_error(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = run("<&-", "login", "r.example", "--authfile", tmp_path / "auth.json", *words)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

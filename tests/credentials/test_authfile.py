@@ -1,4 +1,4 @@
-"""auth.json stays whole, private and complete: crashes, full disks, and many logins at once."""
+"""auth.json stays complete and private through crashes, full disks and concurrent logins."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ LOGIN = ocipush.Login("user", "new-password")
 
 
 @pytest.fixture
-def authfile(tmp_path: Path) -> Path:
-    path = tmp_path / "auth.json"
-    path.write_text(json.dumps(OLD))
-    path.chmod(0o600)
-    return path
+def authfile(authfile: Path) -> Path:
+    """A login file with a login, and with a key that ocipush does not know."""
+    authfile.write_text(json.dumps(OLD))
+    authfile.chmod(0o600)
+    return authfile
 
 
 def mode(path: Path) -> int:
@@ -50,7 +50,7 @@ def run(script: str, *arguments: object) -> str:
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
 @pytest.mark.parametrize("before", [None, 0o644, 0o666, 0o600])
-def test_file_ends_with_mode_0600_whatever_it_was(
+def test_saved_file_has_mode_0600_whatever_mode_it_had(
     authfile: Path, caplog: pytest.LogCaptureFixture, before: int | None, umask: int
 ) -> None:
     authfile.unlink() if before is None else authfile.chmod(before)
@@ -60,8 +60,8 @@ def test_file_ends_with_mode_0600_whatever_it_was(
     finally:
         os.umask(old)
     assert mode(authfile) == 0o600
-    told = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert bool(told) == (before in {0o644, 0o666})
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert bool(warnings) == (before in {0o644, 0o666})
     assert leftovers(authfile) == set()
 
 
@@ -108,7 +108,7 @@ print(json.dumps([line, seen, sorted(os.listdir(os.path.dirname(path)))]))
 """
 
 
-def test_kill_at_any_line_of_a_login_leaves_the_old_file_or_the_new_one_whole(authfile: Path) -> None:
+def test_process_killed_at_any_line_leaves_the_old_file_or_the_new_one(authfile: Path) -> None:
     lines, seen, left = json.loads(run(CRASH, authfile))
     assert lines > 30
     assert seen["old"] > 20
@@ -141,7 +141,7 @@ print(json.dumps([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
-def test_fifty_logins_at_once_lose_none_and_no_reader_sees_half_a_file(authfile: Path) -> None:
+def test_fifty_concurrent_logins_are_all_saved_and_no_reader_sees_half_a_file(authfile: Path) -> None:
     assert set(json.loads(run(AT_ONCE, authfile, 50))) == {0}
     document = json.loads(authfile.read_text())
     expected = {f"host{number}.example": {"username": "user", "password": f"password{number}"} for number in range(50)}
@@ -152,7 +152,7 @@ def test_fifty_logins_at_once_lose_none_and_no_reader_sees_half_a_file(authfile:
 
 @pytest.mark.parametrize("call", ["fsync", "fchmod", "replace", "open"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
-def test_disk_that_fails_leaves_the_old_file_and_is_told(
+def test_failing_disk_leaves_the_old_file_and_raises_an_error(
     authfile: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
@@ -178,7 +178,7 @@ def test_disk_that_fails_leaves_the_old_file_and_is_told(
     assert leftovers(authfile) == set()
 
 
-def test_disk_that_takes_half_the_file_leaves_the_old_one(authfile: Path) -> None:
+def test_full_disk_leaves_the_old_file(authfile: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
     try:
@@ -190,7 +190,7 @@ def test_disk_that_takes_half_the_file_leaves_the_old_one(authfile: Path) -> Non
     assert leftovers(authfile) == set()
 
 
-def test_file_that_a_crash_left_is_taken_away_and_never_written_through(authfile: Path, tmp_path: Path) -> None:
+def test_temporary_file_left_by_a_crash_is_removed_and_never_followed(authfile: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("untouched")
     authfile.with_name("auth.json.new").symlink_to(victim)
@@ -199,7 +199,7 @@ def test_file_that_a_crash_left_is_taken_away_and_never_written_through(authfile
     assert leftovers(authfile) == {"victim"}
 
 
-def test_directories_that_are_made_are_private(tmp_path: Path) -> None:
+def test_created_directories_are_private(tmp_path: Path) -> None:
     authfile = tmp_path / "a" / "b" / "auth.json"
     old = os.umask(0)
     try:
@@ -239,7 +239,7 @@ def entries(**of: Any) -> str:
         (json.dumps({"registries": SECRET}), "is not a login file: registries: Input should be an object"),
     ],
 )
-def test_file_that_is_none_is_refused_in_one_line_that_shows_nothing_of_it(
+def test_invalid_file_is_refused_in_one_line_that_shows_none_of_its_content(
     authfile: Path, text: str, message: str
 ) -> None:
     authfile.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -272,7 +272,7 @@ def assert_hidden(error: BaseException | None) -> None:
         (entries(password=f"{SECRET}\ud800"), "password: not text that UTF-8 can encode"),
     ],
 )  # fmt: skip
-def test_entry_that_is_none_is_refused_when_its_registry_is_looked_up(authfile: Path, text: str, problem: str) -> None:
+def test_invalid_entry_is_refused_when_its_registry_is_looked_up(authfile: Path, text: str, problem: str) -> None:
     authfile.write_text(text)
     assert find_login("other.example", authfile=authfile) is None
     with pytest.raises(errors.CredentialError) as caught:
@@ -286,13 +286,13 @@ def test_entry_that_is_none_is_refused_when_its_registry_is_looked_up(authfile: 
 @pytest.mark.parametrize(
     "entry", [None, {}, {"username": "u"}, {"password": "p"}, {"username": "", "password": ""}, {"auth": "dTpw"}]
 )
-def test_entry_without_a_user_name_and_a_password_is_no_login(authfile: Path, entry: Any) -> None:
+def test_entry_without_a_user_name_and_a_password_is_not_a_login(authfile: Path, entry: Any) -> None:
     authfile.write_text(json.dumps({"registries": {"host.example": entry}}))
     assert find_login("host.example", authfile=authfile) is None
 
 
 @pytest.mark.parametrize("text", ["{}", '{"registries": null}', '{"registries": {}}'])
-def test_file_without_logins_takes_one(authfile: Path, text: str) -> None:
+def test_login_can_be_saved_to_a_file_without_logins(authfile: Path, text: str) -> None:
     authfile.write_text(text)
     assert find_login("host.example", authfile=authfile) is None
     assert not ocipush.remove_login("host.example", authfile=authfile)
@@ -310,7 +310,7 @@ def test_unknown_keys_are_kept_at_every_level(authfile: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["1e999", '"\\ud800"'])
-def test_unknown_value_that_cannot_be_written_again_is_not_lost(authfile: Path, value: str) -> None:
+def test_file_with_a_value_that_cannot_be_written_back_is_left_unchanged(authfile: Path, value: str) -> None:
     text = f'{{"registries": {{}}, "other": {value}}}'
     authfile.write_text(text)
     with pytest.raises(errors.CredentialError, match="cannot be written"):

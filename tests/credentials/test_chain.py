@@ -1,4 +1,4 @@
-"""Where the login of a push comes from: the caller's logins, then the login file; and that nothing blocks meanwhile."""
+"""Where the login of a push comes from: the caller's logins first, then the login file, read without blocking."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 import ocipush
 from ocipush import Login, errors
-from ocipush._credentials.chain import AuthFile, Chain, GivenLogins
+from ocipush._credentials.chain import Chain, GivenLogins
+from ocipush._credentials.files import LoginFiles
 from ocipush.testing import BasicAuth, Registry
 
 if TYPE_CHECKING:
@@ -22,18 +23,18 @@ GIVEN, SAVED = Login("given", "password"), Login("saved", "password")
 
 
 @pytest.fixture
-def authfile(tmp_path: Path) -> Path:
-    path = tmp_path / "auth.json"
+def authfile(authfile: Path) -> Path:
+    """A login file with two logins."""
     for registry in ("r.example", "saved.example"):
-        ocipush.save_login(registry, SAVED, authfile=path)
-    return path
+        ocipush.save_login(registry, SAVED, authfile=authfile)
+    return authfile
 
 
 def chain(authfile: Path, **given: Login) -> Credentials:
-    return Chain(GivenLogins({f"{name}.example": login for name, login in given.items()}), AuthFile(authfile))
+    return Chain(GivenLogins({f"{name}.example": login for name, login in given.items()}), LoginFiles(authfile))
 
 
-async def test_login_of_the_caller_is_used_before_that_of_the_file(authfile: Path) -> None:
+async def test_login_given_by_the_caller_wins_over_the_file(authfile: Path) -> None:
     credentials = chain(authfile, r=GIVEN)
     assert await credentials.login("r.example") == GIVEN
     assert await credentials.login("saved.example") == SAVED
@@ -41,11 +42,11 @@ async def test_login_of_the_caller_is_used_before_that_of_the_file(authfile: Pat
 
 
 @pytest.mark.parametrize("empty", [Login("", ""), Login("user", ""), Login("", "password")])
-async def test_empty_login_of_the_caller_means_anonymous_whatever_the_file_holds(authfile: Path, empty: Login) -> None:
+async def test_empty_login_given_by_the_caller_means_anonymous(authfile: Path, empty: Login) -> None:
     assert await chain(authfile, r=empty).login("r.example") is None
 
 
-async def test_file_is_not_read_where_the_caller_gave_a_login(authfile: Path) -> None:
+async def test_file_is_not_read_when_the_caller_gave_a_login(authfile: Path) -> None:
     authfile.write_text("{")
     credentials = chain(authfile, r=GIVEN)
     assert await credentials.login("r.example") == GIVEN
@@ -58,39 +59,39 @@ async def test_login_given_under_any_name_of_docker_hub_is_found() -> None:
         assert await GivenLogins({name: GIVEN}).login("index.docker.io") == GIVEN
 
 
-async def test_login_given_for_what_is_not_a_registry_is_refused_at_once() -> None:
+async def test_login_given_for_an_invalid_registry_is_refused() -> None:
     with pytest.raises(errors.InvalidReferenceError, match="not a valid registry"):
         GivenLogins({"host.example/team": GIVEN})
 
 
-async def test_login_file_is_read_anew_and_never_on_the_event_loops_thread(
+async def test_login_file_is_read_each_time_and_never_on_the_event_loop(
     authfile: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
 
-    def find(registry: str, *, authfile: object) -> Login | None:
+    def load(path: Path) -> dict[str, object]:
         threads.append(threading.get_ident())
-        return None
+        return {}
 
-    monkeypatch.setattr("ocipush._credentials.chain.find_login", find)
-    credentials = AuthFile(authfile)
+    monkeypatch.setattr("ocipush._credentials.files.load", load)
+    credentials = LoginFiles(authfile)
     assert [await credentials.login("r.example") for _ in range(2)] == [None, None]
     assert len(threads) == 2
     assert threading.get_ident() not in threads
 
 
 class Vault:
-    """A place for logins that the library does not know: nothing but the protocol."""
+    """Logins from elsewhere: an object that has what the protocol asks for, and no more."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def login(self, registry: str) -> Login | None:
+    async def login(self, registry: str, repository: str = "", *, refused: Login | None = None) -> Login | None:
         self.asked.append(registry)
         return Login("user", "secret")
 
 
-async def test_push_takes_its_login_from_whatever_follows_the_protocol(tmp_path: Path) -> None:
+async def test_push_gets_its_login_from_any_object_that_implements_the_protocol(tmp_path: Path) -> None:
     vault = Vault()
     async with (
         Registry(auth=BasicAuth({"user": "secret"})) as registry,

@@ -7,7 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.peers import client_context
+from tests.certificates import client_context
 
 from ocipush._http.transport import Transport
 

@@ -40,10 +40,6 @@ PUBLIC, PRIVATE, LINK_LOCAL, LOOPBACK = Privacy
         ("febf::1", LINK_LOCAL),
         ("fd00:ec2::254", LINK_LOCAL),
         ("100.100.100.200", LINK_LOCAL),
-        ("168.63.129.16", LINK_LOCAL),
-        ("168.63.129.17", PUBLIC),
-        ("fd20:ce::254", LINK_LOCAL),
-        ("fd20:ce::255", PRIVATE),
         ("127.0.0.1", LOOPBACK),
         ("127.255.255.254", LOOPBACK),
         ("0.0.0.0", LOOPBACK),
@@ -125,7 +121,7 @@ def test_registry_may_point_to_no_more_private_address_than_its_own_and_to_link_
         return
     with pytest.raises(UnsafeLocationError, match=str(other)) as caught:
         one.admit("https://other.example:444/x?sig=secret", [ADDRESS[other]])
-    assert "--allow-host other.example:444" in str(caught.value)
+    assert "allow other.example:444 with allow_hosts=" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
@@ -209,11 +205,11 @@ def test_host_that_the_user_allows_is_not_spoken_to_in_plain_http_for_that() -> 
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        ("http://other.example/", "--tls-verify=false"),
-        ("http://192.0.2.1/", "--tls-verify=false"),
+        ("http://other.example/", "tls_verify=False"),
+        ("http://192.0.2.1/", "tls_verify=False"),
         ("http://169.254.169.254/", None),
         ("http://100.100.100.200/", None),
-        ("https://169.254.169.254/", "--allow-host 169.254.169.254"),
+        ("https://169.254.169.254/", "allow 169.254.169.254 with allow_hosts="),
     ],
 )
 def test_plain_http_is_only_recommended_where_it_would_be_allowed(url: str, hint: str | None) -> None:

@@ -6,10 +6,9 @@ import os
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.to_thread
 import pytest
 
+from ocipush import _threads
 from ocipush._http import body as _body
 from ocipush._http.body import SLICE, FileBody
 
@@ -65,7 +64,7 @@ class Disk:
         self._read = os.preadv
         self._in_thread = False
         monkeypatch.setattr(os, "preadv", self.preadv)
-        monkeypatch.setattr(anyio.to_thread, "run_sync", self.run_sync)
+        monkeypatch.setattr(_threads, "_run", self.run_in_thread)
 
     def preadv(self, descriptor: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
         if self._in_thread or not flags:
@@ -79,7 +78,7 @@ class Disk:
         length = len(buffers[0])
         return self._read(descriptor, [buffers[0][: length if self.ready == "all" else 1 + length // 2]], offset)
 
-    async def run_sync(self, call: Callable[..., int], *arguments: Any) -> int:
+    async def run_in_thread(self, call: Callable[..., int], *arguments: Any) -> int:
         self.in_threads += 1
         self._in_thread = True
         try:

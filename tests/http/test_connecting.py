@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import CA, OK, Link, answering, ask, client_context, serve, tunnelling
+from tests.certificates import CA, client_context
+from tests.peers import OK, Link, answering, ask, serve, tunnelling
 
+from ocipush import _threads
 from ocipush._http import stream as _socket
 from ocipush._http.body import FileBody
 from ocipush._http.proxy import ProxyRules
@@ -53,31 +55,6 @@ async def test_name_is_looked_up(transport: Transport, secure: bool) -> None:
         assert await ask(transport, peer.url()) == (200, b"ok")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_answer_tells_the_address_that_it_came_from(transport: Transport, secure: bool, host: str) -> None:
-    with serve(answering(OK), secure=secure, host=host) as peer:
-        for _ in range(2):
-            response = await transport.handle_async_request(httpx.Request("GET", peer.url()))
-            await response.aclose()
-            assert response.extensions["address"] == host
-
-
-async def test_dot_at_the_end_of_a_name_is_not_looked_for_in_the_certificate(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resolve_to(monkeypatch, "127.0.0.1")
-    with serve(answering(OK), secure=True) as peer:
-        peer.host = "registry.test."
-        assert await ask(transport, peer.url()) == (200, b"ok")
-
-
-async def test_small_writes_are_not_held_back(transport: Transport, secure: bool) -> None:
-    with serve(answering(OK), secure=secure) as peer:
-        await ask(transport, peer.url())
-        [connection] = transport._open
-        assert connection._stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
 async def test_connection_that_ends_before_its_address_is_asked_for_is_a_connect_error(
     transport: Transport, secure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,35 +71,6 @@ async def test_connection_that_ends_before_its_address_is_asked_for_is_a_connect
         before = descriptors()
         with pytest.raises(httpx.ConnectError, match="not connected"):
             await ask(transport, peer.url())
-        peer.settle()
-        assert descriptors() == before
-
-
-async def test_of_two_connections_made_at_the_same_time_one_is_closed(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_socket, "STAGGER", 0)
-    resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2")
-    one, made = _socket._connect_one, 0
-    both = anyio.Event()
-
-    async def connect_one(address: Any) -> socket.socket:
-        nonlocal made
-        sock = await one(address)
-        made += 1
-        if made == 2:
-            both.set()
-        with anyio.CancelScope(shield=True):
-            await both.wait()
-        return sock
-
-    monkeypatch.setattr(_socket, "_connect_one", connect_one)
-    with serve(answering(OK), host="0.0.0.0") as peer:
-        peer.host = "name.example"
-        before = descriptors()
-        assert await ask(transport, peer.url()) == (200, b"ok")
-        assert made == 2
-        await transport.aclose()
         peer.settle()
         assert descriptors() == before
 
@@ -289,6 +237,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, at_wait: Callable[[], None]) -> None:
         (anyio, "wait_writable"),
         (anyio, "getaddrinfo"),
         (anyio.to_thread, "run_sync"),
+        (_threads, "_run"),
         (anyio.lowlevel, "checkpoint"),
         (_socket, "_connect_one"),
     ):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, answering, ask, client_context, serve
+from tests.certificates import client_context
+from tests.peers import OK, answering, ask, serve
 
 from ocipush._http.environment import default_transport
 from ocipush._http.proxy import ProxyFailedError

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
+from tests.certificates import CA, client_context, server_context
 from tests.networks import Network
-from tests.peers import CA, OK, Link, answering, client_context, serve, server_context
+from tests.peers import OK, Link, answering, serve
 
 from ocipush._http.addresses import AddressPolicy
 from ocipush._http.client import Client
@@ -166,7 +167,7 @@ async def test_host_that_the_registry_named_is_not_called_the_registry(transport
     one = client(transport).guarded(AddressPolicy("https://127.0.0.1:1"))
     named = await failure(one, f"https://127.0.0.1:{nobody}/token")
     own = await failure(one, "https://127.0.0.1:1/v2/")
-    assert "the registry named this address" in (named.hint or "")
+    assert "the registry names this address" in (named.hint or "")
     assert "is the registry running" in (own.hint or "")
 
 
@@ -227,7 +228,7 @@ def shaking(context: ssl.SSLContext, *, rudely: bool) -> Callable[[Link], None]:
         (
             lambda: requiring_a_certificate(ssl.TLSVersion.TLSv1_2),
             "TLS failed: SSLV3_ALERT_HANDSHAKE_FAILURE",
-            "requires a client certificate (ssl_context=)",
+            "requires a client certificate (cert=)",
         ),
         (of_tls_1_0, "supports no TLS version that is allowed here (TLSV1_ALERT_PROTOCOL_VERSION)", "TLS 1.2 or later"),
     ],
@@ -357,7 +358,7 @@ async def test_registry_on_plain_http_that_must_be_this_machine_is_judged_at_eac
             return
         with pytest.raises(UnsafeLocationError, match=r"192\.0\.2\.1 \(public\) in plain HTTP") as caught:
             await one.send(Request(method="GET", url=registry.url("/v2/")))
-        assert "--tls-verify=false" in (caught.value.hint or "")
+        assert "tls_verify=False" in (caught.value.hint or "")
         assert "192.0.2.1" not in network
         assert len(registry.seen) == 2
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, Link, answering, ask, client_context, serve
+from tests.certificates import client_context
+from tests.peers import OK, Link, answering, ask, serve
 
 from ocipush._http import connection as _connection
 from ocipush._http import stream as _socket
@@ -49,42 +50,6 @@ async def test_answer_that_ends_with_the_connection_is_read_whole(transport: Tra
     with serve(script, secure=secure) as peer:
         assert await ask(transport, peer.url()) == (200, b"old")
         assert await ask(transport, peer.url()) == (200, b"old")
-
-
-@pytest.mark.parametrize(("size", "accepted"), [(60_000, True), (_connection.MAX_HEAD, False)])
-async def test_head_of_an_answer_may_be_as_large_as_a_signed_location(
-    transport: Transport, size: int, accepted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_socket, "RECEIVE", 1000)
-    location = b"/up?sig=" + b"x" * (size - 100)
-
-    def script(link: Link) -> None:
-        link.request()
-        head = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nLocation: " + location
-        if accepted:
-            head += b"\r\n\r\n"
-        link.send(head + b"y" * (0 if accepted else size))
-        link.request()
-
-    with serve(script) as peer:
-        request = httpx.Request("POST", peer.url(), headers={"Host": "h", "Content-Length": "0"})
-        if accepted:
-            response = await transport.handle_async_request(request)
-            assert response.headers["location"].encode() == location
-        else:
-            with pytest.raises(httpx.RemoteProtocolError, match="too long"):
-                await transport.handle_async_request(request)
-
-
-@pytest.mark.parametrize("count", [_connection.MAX_INTERIM, _connection.MAX_INTERIM + 1])
-async def test_answer_may_follow_a_hundred_interim_ones(transport: Transport, count: int) -> None:
-    with serve(answering(b"HTTP/1.1 102 Processing\r\n\r\n" * count + OK)) as peer:
-        if count <= _connection.MAX_INTERIM:
-            for _ in range(2):  # each answer is counted for itself
-                assert await ask(transport, peer.url()) == (200, b"ok")
-        else:
-            with pytest.raises(httpx.RemoteProtocolError, match="without end"):
-                await ask(transport, peer.url())
 
 
 async def test_large_answer_is_read_piece_by_piece_and_one_given_up_is_not_kept(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import threading
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, Cutting, Link, answering, ask, client_context, serve
+from tests.certificates import client_context
+from tests.peers import OK, Cutting, Link, answering, ask, serve
 
 from ocipush._http import stream as _socket
 from ocipush._http import transport as _transport
@@ -486,17 +486,6 @@ async def test_connection_closed_with_its_transport_is_not_kept(secure: bool, mo
         assert b"".join([piece async for piece in response.aiter_raw()]) == b"ok"  # it had arrived
         assert not transport._idle
         assert not transport._open
-
-
-async def test_connection_that_sendfile_finds_broken_is_lost_at_once(
-    transport: Transport, file: int, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def sendfile(*_: int) -> int:
-        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-
-    monkeypatch.setattr(_socket, "_SENDFILE", sendfile)
-    with serve(answering(OK)) as peer, pytest.raises(httpx.WriteError, match="Broken pipe"):
-        await ask(transport, peer.url(), FileBody(file, length=len(content)))
 
 
 @pytest.mark.parametrize("sendfile", [True, False], ids=["sendfile", "no sendfile"])

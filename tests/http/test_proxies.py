@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.peers import OK, Cutting, Link, Peer, answering, ask, client_context, serve, tunnelling
+from tests.certificates import client_context
+from tests.peers import OK, Cutting, Link, Peer, answering, ask, serve, tunnelling
 
 from ocipush._http import stream as _socket
 from ocipush._http.addresses import AddressPolicy
@@ -146,7 +147,7 @@ async def test_large_answer_comes_whole_through_a_tunnel(secure_proxy: bool, con
 async def test_large_file_is_forwarded_without_being_copied(
     file: int, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("read", "_read_now", "_read_all"):
+    for name in ("read", "read_into"):
         monkeypatch.delattr(FileBody, name)
     with serve(answering(OK)) as proxy:
         async with through(proxy) as transport:

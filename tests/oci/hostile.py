@@ -1,4 +1,4 @@
-"""Documents of 4 MiB that make a careless reader slow, or large: what a hostile registry or layout could hold."""
+"""Documents of 4 MiB from a hostile registry or layout, which would cost a careless reader much time or memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIZE = 4 * 1024 * 1024
-MOST_VALUES = 199_000  # just below the limit, so that what is behind the limit has to cope
+MOST_VALUES = 199_000  # just below the limit, so that the code after the check has to cope with them
 DESCRIPTOR = b'{"digest":"sha256:' + b"0" * 64 + b'","size":1'
 
 
 def _fill(head: bytes, unit: bytes, tail: bytes, *, most: int = SIZE) -> bytes:
-    """``head``, as many of ``unit`` as there is room for, with commas, and ``tail``."""
+    """``head``, as many of ``unit`` as fit, separated by commas, and ``tail``."""
     count = min((SIZE - len(head) - len(tail)) // (len(unit) + 1), most)
     return head + ((unit + b",") * count)[:-1] + tail
 
@@ -23,7 +23,7 @@ def _number(head: bytes, unit: bytes, tail: bytes, *, most: int) -> bytes:
     return head + b",".join(unit % number for number in range(most)) + tail
 
 
-# What the error says of each; nothing, if it is read.
+# What the error says about each; empty if the document is accepted.
 DOCUMENTS: dict[str, tuple[str, Callable[[], bytes]]] = {
     # over the limits
     "empty descriptors": ("200,000 values", lambda: _fill(b'{"schemaVersion":2,"manifests":[', b"{}", b"]}")),
@@ -51,7 +51,7 @@ DOCUMENTS: dict[str, tuple[str, Callable[[], bytes]]] = {
         b'{"manifests":[' + DESCRIPTOR + b',"platform":{"os.features":[', b"0", b"]}}]}", most=MOST_VALUES
     )),
     "bad annotations": ("the value of '0'", lambda: _number(b'{"manifests":[],"annotations":{', b'"%x":0', b"}}", most=MOST_VALUES)),
-    "annotations that have no encoding": ("the value of '0'", lambda: _number(
+    "annotations that cannot be encoded": ("the value of '0'", lambda: _number(
         b'{"manifests":[],"annotations":{', b'"%x":"\\ud800"', b"}}", most=MOST_VALUES
     )),
     "annotations": ("", lambda: _number(b'{"manifests":[],"annotations":{', b'"%x":"y"', b"}}", most=MOST_VALUES)),
@@ -68,5 +68,5 @@ DOCUMENTS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "quotes": ("is not JSON", lambda: b'"' * SIZE),
     "escaped quotes": ("is not JSON", lambda: b'{"a' + b'\\"' * (SIZE // 2 - 2)),
     "spaces": ("is not JSON", lambda: b" " * (SIZE - 1) + b"x"),
-    "no UTF-8": ("is not UTF-8", lambda: b'{"a":"' + b"x" * (SIZE - 9) + b"\xff"),
+    "not UTF-8": ("is not UTF-8", lambda: b'{"a":"' + b"x" * (SIZE - 9) + b"\xff"),
 }  # fmt: skip

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from ocipush._oci.descriptor import REF_NAME, Descriptor, Platform, has_document
+from ocipush._oci.descriptor import CONTAINERD_NAME, REF_NAME, Descriptor, Platform, has_document
 from ocipush._oci.digest import Digest
-from ocipush._oci.document import MAX_DESCRIPTORS, Index, Manifest, parse_document
+from ocipush._oci.document import MAX_DESCRIPTORS, Index, Manifest, parse_document, parse_layout_index
 from ocipush._oci.media_types import OCI_INDEX, OCI_MANIFEST
 from ocipush.errors import InvalidLayoutError
 
@@ -25,7 +25,13 @@ def document(**fields: Any) -> bytes:
     return json.dumps(fields).encode()
 
 
-def test_manifest_gives_its_layers_and_then_its_config() -> None:
+def index_of(raw: bytes) -> Index:
+    index = parse_document(raw, where="i")
+    assert isinstance(index, Index)
+    return index
+
+
+def test_blobs_of_a_manifest_are_its_layers_and_then_its_config() -> None:
     raw = document(schemaVersion=2, mediaType=OCI_MANIFEST, config=CONFIG, layers=[LAYER], unknown=1)
     manifest = parse_document(raw, where="m", media_type=OCI_MANIFEST)
     assert isinstance(manifest, Manifest)
@@ -48,7 +54,7 @@ def test_every_field_of_a_document_is_read() -> None:
     assert index.model_dump(mode="json", by_alias=True, exclude_defaults=True) == json.loads(raw)
 
 
-def test_platform_keeps_the_version_and_features_of_its_system() -> None:
+def test_platform_keeps_the_version_and_features_of_the_operating_system() -> None:
     platform = {
         "os": "windows",
         "architecture": "amd64",
@@ -78,6 +84,46 @@ def test_platform_is_printed_as_os_architecture_and_variant(platform: dict[str, 
     assert str(Platform.model_validate(platform)) == text
 
 
+@pytest.mark.parametrize(
+    ("annotations", "names", "full"),
+    [
+        ({}, (), None),
+        ({REF_NAME: "1.0"}, ("1.0",), "1.0"),
+        ({CONTAINERD_NAME: "r.example/app:1.0"}, ("r.example/app:1.0",), "r.example/app:1.0"),
+        ({REF_NAME: "1.0", CONTAINERD_NAME: "r.example/app:1.0"}, ("1.0", "r.example/app:1.0"), "r.example/app:1.0"),
+        ({REF_NAME: "a.example/b:2", CONTAINERD_NAME: "r.example/app:1"}, ("a.example/b:2", "r.example/app:1"), "a.example/b:2"),
+        ({REF_NAME: "r.example/app:1", CONTAINERD_NAME: "r.example/app:1"}, ("r.example/app:1",), "r.example/app:1"),
+    ],
+)  # fmt: skip
+def test_names_are_those_of_both_annotations_and_the_fuller_one_is_shown(
+    annotations: dict[str, str], names: tuple[str, ...], full: str | None
+) -> None:
+    (one,) = index_of(document(manifests=[{**CONFIG, "annotations": annotations}])).manifests
+    assert (one.names, one.full_name) == (names, full)
+
+
+@pytest.mark.parametrize(
+    ("fields", "read"),
+    [
+        ({"annotations": {"x": None}}, {"annotations": {"x": ""}}),
+        ({"platform": {"architecture": None, "os": None}}, {"platform": Platform()}),
+    ],
+)
+def test_null_is_read_as_the_empty_string_that_go_reads(fields: dict[str, Any], read: dict[str, Any]) -> None:
+    (one,) = index_of(document(manifests=[{**CONFIG, **fields}])).manifests
+    assert {name: getattr(one, name) for name in read} == read
+
+
+def test_bad_descriptor_of_a_layout_spoils_only_itself() -> None:
+    bad = [{**CONFIG, "digest": "md5:0"}, 7, {**CONFIG, "annotations": {"a": 1}}]
+    index, problems = parse_layout_index(document(manifests=[bad[0], CONFIG, *bad[1:]]), where="index.json")
+    assert [one.digest for one in index.manifests] == [CONFIG["digest"]]
+    assert [text.partition(":")[0] for text in problems] == ["manifests.0", "manifests.2", "manifests.3"]
+    for others in ({"manifests": bad}, {"manifests": [CONFIG, bad[0]], "schemaVersion": 1}, {"config": CONFIG}):
+        with pytest.raises(InvalidLayoutError):
+            parse_layout_index(document(**others), where="index.json")
+
+
 def test_index_gives_the_references_of_its_manifests() -> None:
     named, empty = ({**CONFIG, "annotations": {REF_NAME: name}} for name in ("latest", ""))
     index = parse_document(document(manifests=[named, empty, CONFIG]), where="i")
@@ -95,7 +141,7 @@ def test_index_gives_the_references_of_its_manifests() -> None:
         (document(config=CONFIG), False),
     ],
 )
-def test_list_that_is_null_or_left_out_is_empty(raw: bytes, index: bool) -> None:
+def test_null_or_missing_list_is_empty(raw: bytes, index: bool) -> None:
     found = parse_document(raw, where="x", index=index)
     assert (found.manifests if isinstance(found, Index) else found.layers) == ()
 
@@ -129,7 +175,7 @@ def test_list_that_is_null_or_left_out_is_empty(raw: bytes, index: bool) -> None
         (document(config=CONFIG, layers=[LAYER] * (MAX_DESCRIPTORS + 1)), "layers: more than 20,000 items"),
     ],
 )  # fmt: skip
-def test_broken_document_is_refused_with_its_name_and_first_problem(raw: bytes, words: str) -> None:
+def test_invalid_document_is_refused_with_its_name_and_first_problem(raw: bytes, words: str) -> None:
     with pytest.raises(InvalidLayoutError) as caught:
         parse_document(raw, where="blobs/x", media_type=OCI_MANIFEST)
     assert caught.value.path == "blobs/x"
@@ -138,7 +184,7 @@ def test_broken_document_is_refused_with_its_name_and_first_problem(raw: bytes, 
     assert caught.value.message.isprintable()
 
 
-def test_index_of_as_many_manifests_as_the_limit_allows_is_read() -> None:
+def test_index_may_have_as_many_manifests_as_the_limit_allows() -> None:
     short = {"digest": CONFIG["digest"], "size": 1}
     index = parse_document(document(manifests=[short] * MAX_DESCRIPTORS), where="i")
     assert isinstance(index, Index)
@@ -164,7 +210,7 @@ def test_first_bad_item_ends_the_check_of_a_list(model: type[BaseModel], value: 
     assert caught.value.error_count() == 1
 
 
-def test_media_type_that_is_not_a_string_is_refused_where_none_is_expected() -> None:
+def test_media_type_that_is_not_a_string_is_refused_even_when_none_is_expected() -> None:
     with pytest.raises(InvalidLayoutError, match="mediaType that is not a string"):
         parse_document(document(mediaType=[None]), where="remote")
 
@@ -192,7 +238,7 @@ def test_foreign_layer_is_recognised_by_its_media_type() -> None:
     assert not Descriptor(digest=Digest.of(b""), size=0).is_foreign
 
 
-def test_child_of_an_index_is_a_document_unless_its_media_type_is_of_another_kind() -> None:
+def test_child_of_an_index_is_a_document_unless_its_media_type_says_otherwise() -> None:
     child = Descriptor(digest=Digest.of(b""), size=0)
     assert has_document(child)
     assert has_document(child.model_copy(update={"media_type": OCI_MANIFEST}))
@@ -208,7 +254,7 @@ def test_values_are_frozen_comparable_and_hashable(value: Platform | Descriptor)
     assert hash(same) == hash(value)
 
 
-def test_fields_are_read_by_their_names_in_json_alone() -> None:
+def test_fields_are_read_only_by_their_json_names() -> None:
     index = parse_document(document(manifests=[], media_type=OCI_INDEX, schema_version=1), where="x")
     assert (index.media_type, index.schema_version) == (None, None)
 
@@ -231,7 +277,7 @@ def test_any_bytes_are_parsed_or_refused(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "value", [None, 1, b"sha256:" + b"a" * 64, "sha256:" + "A" * 64, "sha256:" + "a" * 63, "a" * 10**6]
 )
-def test_field_of_a_model_takes_no_other_digest(value: object) -> None:
+def test_digest_field_accepts_only_digests(value: object) -> None:
     with pytest.raises(ValidationError) as caught:
         Descriptor.model_validate({**CONFIG, "digest": value})
     assert [error["loc"] for error in caught.value.errors()] == [("digest",)]

@@ -58,14 +58,14 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
         (b'{"a":' + b"9" * 601 + b"}", "has an integer of more than 600 digits"),
     ],
 )  # fmt: skip
-def test_anything_else_is_refused_with_its_reason(raw: bytes, text: str) -> None:
+def test_anything_but_a_json_object_is_refused_with_a_reason(raw: bytes, text: str) -> None:
     with pytest.raises(JSONError) as caught:
         read_json_object(raw)
     assert str(caught.value) == text
     assert caught.value.__context__ is None  # which would keep all that was read
 
 
-def test_error_says_the_problem_and_the_line_apart_from_what_was_read() -> None:
+def test_error_has_the_problem_and_the_line_without_the_content() -> None:
     with pytest.raises(JSONError) as caught:
         read_json_object(b'{"registries":\n{"secret"}}')
     assert (caught.value.problem, caught.value.line) == ("is not JSON", 2)
@@ -96,7 +96,7 @@ def test_values_are_counted_up_to_the_limit() -> None:
 
 
 @pytest.mark.parametrize("text", [",[{", '\\",', "\\\\,", "\\u0022,", "é,"])
-def test_what_a_string_holds_is_not_counted(text: str) -> None:
+def test_text_inside_strings_is_not_counted(text: str) -> None:
     texts = {"a": text * MAX_VALUES, "b": [text * 50, {text: text * 50}]}
     assert read_json_object(json.dumps(texts).encode()) == texts
 
@@ -144,7 +144,7 @@ def test_hostile_documents_take_less_than_200_mib() -> None:
     assert int(done.stdout) < 200
 
 
-def test_recursion_of_the_caller_is_refused_and_not_raised() -> None:
+def test_document_read_near_the_recursion_limit_is_refused_without_a_recursion_error() -> None:
     def deep(left: int) -> None:
         if left:
             deep(left - 1)
@@ -189,23 +189,23 @@ def test_first_problem_becomes_one_line(value: object, text: str) -> None:
     assert str(caught.value) == text
 
 
-def test_value_that_fits_becomes_the_model() -> None:
+def test_valid_value_becomes_the_model() -> None:
     assert validate(Box, {"items": [{"itemSize": 1}], "other": 1}).items[0].size == 1
 
 
-def test_what_is_shown_is_quoted_in_ascii_and_short() -> None:
+def test_quoted_text_is_ascii_and_short() -> None:
     assert quoted("a\u202e\n") == r"'a\u202e\n'"
     assert quoted("it's") == '"it\'s"'
     assert len(quoted("\U0001f600" * 10**6)) < 1000
 
 
-def test_half_of_a_surrogate_pair_is_no_text() -> None:
+def test_lone_surrogate_is_not_text() -> None:
     assert is_text("a镜\U0001f600")
     assert not is_text("\ud800")
     assert not is_text(b"a")
 
 
-def test_references_and_digests_load_no_pydantic() -> None:
+def test_references_and_digests_do_not_load_pydantic() -> None:
     code = "import sys; import ocipush._oci.reference, ocipush._oci.digest; print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -26,7 +26,7 @@ def test_accepted_reference_is_normalised(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in REFERENCES if not case["accept"]])
-def test_reference_that_no_registry_can_hold_is_refused(case: dict[str, Any]) -> None:
+def test_invalid_reference_is_refused(case: dict[str, Any]) -> None:
     with pytest.raises(InvalidReferenceError, match="is not a valid reference"):
         ocipush.Reference.parse(case["input"])
 
@@ -46,7 +46,7 @@ def test_login_in_a_reference_is_not_shown(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("case", NAMES)
-def test_store_name_is_sanitized_like_the_specification(case: dict[str, str]) -> None:
+def test_store_name_is_sanitized_as_specified(case: dict[str, str]) -> None:
     assert ocipush.sanitize_image_name(case["input"]) == case["output"]
 
 

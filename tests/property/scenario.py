@@ -165,7 +165,7 @@ class _Play:
         self.registry = MemoryRegistry(self.network, name=self.host, auth=self.auth, faults=scenario.faults, **options)
         self.storage = MemoryRegistry(self.network, name="storage.test", **options)
         self.storage._storage = self.registry._storage
-        self.storage._answers = self.registry._answers
+        self.storage._routes.endpoints = self.registry._routes.endpoints
         self.sessions: set[str] = set()
 
     async def run(self) -> Outcome:
@@ -259,7 +259,7 @@ class _Play:
         assert len(self.registry.requests) < MANY, "requests without end"
         if not self.scenario.elsewhere or request.method != "POST":
             return None
-        answer = await self.registry._answer(request)
+        answer = await self.registry._routes.answer(request)
         if (location := answer.headers.get("Location")) and answer.status == 202:
             path = location.removeprefix(self.registry.url)
             answer.headers["Location"] = f"{self.storage.url}{path}"

@@ -46,7 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of one image, and another layout beside it that is not its business."""
     home = tmp_path_factory.mktemp("home")
     for name in ("store/app", "outside"):
-        layouts.write_layout(home / name, [layouts.add_manifest(home / name, [b"layer"])])
+        layouts.write_image(home / name, b"layer")
     return home / "store"
 
 
@@ -67,7 +67,7 @@ def test_reference_that_an_image_records_is_a_text_and_never_a_path(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     home = tmp_path_factory.mktemp("home")
-    layouts.write_layout(home / "outside", [layouts.add_manifest(home / "outside", [b"layer"])])
+    layouts.write_image(home / "outside", b"layer")
     root = layouts.add_manifest(home / "store" / "app", [b"layer"])
     root["annotations"] = {"org.opencontainers.image.ref.name": f"../outside{text}"}
     layouts.write_layout(home / "store" / "app", [root])
@@ -125,7 +125,7 @@ async def test_digest_that_is_none_is_refused_before_it_is_a_path(
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_blob_that_becomes_a_link_after_it_was_checked_is_not_followed(tmp_path: Path) -> None:
     path, content = tmp_path / "app", b"layer"
-    layouts.write_layout(path, [layouts.add_manifest(path, [content])])
+    layouts.write_image(path, content)
     (tmp_path / "secret").write_bytes(content)
     async with await Layout.open(path) as layout:
         contents = await read_contents(layout, layout.select(None))

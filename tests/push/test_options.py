@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests import layouts
 
 import ocipush
 from ocipush import errors, sync
@@ -46,8 +45,10 @@ class SyncTransport(httpx.BaseTransport): ...
 PUSHER = [
     ({"store": 1}, TypeError, r"store must be str or PathLike, not int"),
     ({"store": None}, TypeError, r"store must be str or PathLike, not None"),
-    ({"authfile": b"auth.json"}, TypeError, r"authfile must be str or PathLike or None, not bytes"),
-    ({"credentials": [("r.example", "x")]}, TypeError, r"credentials must be Mapping or None, not list"),
+    ({"authfile": 1}, TypeError, r"authfile must be str or PathLike or Sequence or None, not int"),
+    ({"authfile": ["docker", 1]}, TypeError, r"authfile must hold str or PathLike, not int"),
+    ({"authfile": b"auth.json"}, TypeError, r"authfile must hold str or PathLike, not int"),
+    ({"credentials": [("r.example", "x")]}, TypeError, r"credentials must be Mapping or Callable or None, not list"),
     (
         {"credentials": {"r.example": ("user", "secret")}},
         TypeError,
@@ -117,7 +118,7 @@ def named(value: object) -> str:
 
 
 @pytest.mark.parametrize(("option", "error", "words"), PUSHER, ids=named)
-def test_wrong_option_of_a_pusher_is_refused_when_it_is_given(
+def test_wrong_option_of_a_pusher_is_refused_immediately(
     option: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     for make in (ocipush.Pusher, sync.Pusher):
@@ -142,7 +143,7 @@ async def test_wrong_option_of_a_pushers_push_is_refused_before_anything_is_read
             await pusher.push("nothing", **option)
 
 
-def test_login_that_is_no_login_is_not_shown() -> None:
+def test_value_given_instead_of_a_login_is_not_shown() -> None:
     with pytest.raises(TypeError) as caught:
         ocipush.Pusher(credentials={"r.example": ("user", "secret")})  # type: ignore[dict-item]
     assert "secret" not in str(caught.value)
@@ -154,7 +155,7 @@ def test_smallest_value_of_a_range_is_accepted(option: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("hosts", ["foo", ["foo", "foo.bar:5000"], ("[::1]:5000", "::1", "[::1]"), {"10.0.0.1"}, []])
-def test_hosts_may_be_names_addresses_and_either_with_a_port(hosts: Any) -> None:
+def test_allowed_hosts_may_be_names_or_addresses_with_or_without_a_port(hosts: Any) -> None:
     ocipush.Pusher(allow_hosts=hosts)
 
 
@@ -228,12 +229,11 @@ async def test_unknown_option_is_a_type_error_that_names_it(tmp_path: Path) -> N
             await pusher.push(tmp_path, store="elsewhere")  # type: ignore[call-arg]
 
 
-async def test_image_is_pushed_to_a_target_that_is_a_reference(tmp_path: Path) -> None:
-    layouts.write_layout(tmp_path, [layouts.add_manifest(tmp_path, [b"layer"])])
+async def test_target_may_be_a_reference(image: Path, authfile: Path) -> None:
     warnings: list[str] = []
     async with Registry() as registry:
         target = ocipush.Reference.parse(f"{registry.host}/team/app:1")
-        result = await ocipush.push(tmp_path, target=target, authfile=tmp_path / "none")
+        result = await ocipush.push(image, target=target, authfile=authfile)
         assert registry.repository("team/app").tags == {"1": result.digest}
 
         def on_event(event: Event) -> None:
@@ -241,7 +241,7 @@ async def test_image_is_pushed_to_a_target_that_is_a_reference(tmp_path: Path) -
                 warnings.append(event.text)
 
         target = ocipush.Reference.parse(f"{registry.host}/other:1@{result.digest}")
-        await ocipush.push(tmp_path, target=target, authfile=tmp_path / "none", on_event=on_event)
+        await ocipush.push(image, target=target, authfile=authfile, on_event=on_event)
         assert registry.repository("other").tags == {}
     assert any("the tag '1' will not be set" in text for text in warnings)
 

@@ -1,4 +1,4 @@
-"""Where logins and tokens go: to the origin they are for, or to the realm that it named itself, and nowhere else."""
+"""Logins and tokens are sent only to the origin they are for, and to the token service that this origin names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests import layouts
 from tests.networks import Network
 
 import ocipush
@@ -31,7 +30,7 @@ def basic(login: ocipush.Login) -> str:
 
 
 class Host:
-    """One server, under any names; what it was asked, and with which credentials."""
+    """One server, under any name: the requests to it, and their credentials."""
 
     def __init__(self, name: str, port: str) -> None:
         self.name = name
@@ -45,13 +44,15 @@ class Host:
         return {authorization for _, _, authorization in self.seen}
 
 
-class World:
+class Hosts:
+    """Servers under made-up names, and pushes to them."""
+
     def __init__(self, stack: AsyncExitStack, network: Network, image: Path) -> None:
         self._stack = stack
         self.network = network
         self.image = image
 
-    async def host(self, name: str, answer: Answer) -> Host:
+    async def add(self, name: str, answer: Answer) -> Host:
         found: list[Host] = []
 
         async def intercept(request: Request) -> Response | None:
@@ -79,15 +80,13 @@ class World:
 
 
 @pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    path = tmp_path / "app"
-    layouts.write_layout(path, [layouts.add_manifest(path, [b"layer"])])
+async def hosts(monkeypatch: pytest.MonkeyPatch, image: Path) -> Any:
     async with AsyncExitStack() as stack:
-        yield World(stack, Network(monkeypatch), path)
+        yield Hosts(stack, Network(monkeypatch), image)
 
 
 def registry(*, challenge: str, accepts: str, location: Callable[[Host], str] | None = None) -> Answer:
-    """A registry that wants ``accepts``, and keeps its uploads where ``location`` says."""
+    """A registry that wants this Authorization, and names this ``location`` for uploads."""
 
     async def answer(host: Host, request: Request) -> Response:
         if request.path.startswith("/up"):
@@ -102,7 +101,7 @@ def registry(*, challenge: str, accepts: str, location: Callable[[Host], str] | 
 
 
 async def tokens(_: Host, request: Request) -> Response:
-    """A token service whose tokens name the login that they were given for."""
+    """A token service whose tokens contain the login that they were issued for."""
     given = request.headers.get("authorization", "nobody").removeprefix("Basic ")
     return Response(200, {}, json.dumps({"token": f"token-for-{given}"}).encode())
 
@@ -124,10 +123,10 @@ WHERE = [
 
 @pytest.mark.parametrize("scheme", ["basic", "bearer"])
 @pytest.mark.parametrize("where", WHERE)
-async def test_upload_on_another_origin_gets_no_credentials(world: World, scheme: str, where: str) -> None:
-    auth = await world.host("auth.example", tokens)
-    other = await world.host("other.example", storage)
-    world.network.names |= {"registry.example.": ["192.0.2.1"], "xn--registry-9fb.example": ["192.0.2.1"]}
+async def test_no_credentials_are_sent_to_an_upload_on_another_origin(hosts: Hosts, scheme: str, where: str) -> None:
+    auth = await hosts.add("auth.example", tokens)
+    other = await hosts.add("other.example", storage)
+    hosts.network.names |= {"registry.example.": ["192.0.2.1"], "xn--registry-9fb.example": ["192.0.2.1"]}
     asked: list[Host] = []
 
     def location(host: Host) -> str:
@@ -136,8 +135,8 @@ async def test_upload_on_another_origin_gets_no_credentials(world: World, scheme
 
     accepts = basic(GOOD) if scheme == "basic" else f"Bearer token-for-{basic(GOOD)[6:]}"
     challenge = 'Basic realm="r"' if scheme == "basic" else f'Bearer realm="{auth.url}/t",service="s"'
-    own = await world.host("registry.example", registry(challenge=challenge, accepts=accepts, location=location))
-    await world.push({own.host: GOOD}, own)
+    own = await hosts.add("registry.example", registry(challenge=challenge, accepts=accepts, location=location))
+    await hosts.push({own.host: GOOD}, own)
     assert asked
     uploads = [entry for host in (own, other) for entry in host.seen if entry[1].startswith("/up")]
     assert {method for method, _, _ in uploads} == {"PUT"}
@@ -149,21 +148,21 @@ async def test_upload_on_another_origin_gets_no_credentials(world: World, scheme
 @pytest.mark.parametrize(
     "spelling", ["http://registry.example:{own}/up", "http://REGISTRY.example:{own}/up", "/up", "up"]
 )
-async def test_upload_on_the_registrys_own_origin_carries_its_credentials(world: World, spelling: str) -> None:
+async def test_credentials_are_sent_to_an_upload_on_the_registrys_own_origin(hosts: Hosts, spelling: str) -> None:
     def location(host: Host) -> str:
         return spelling.format(own=host.port) if spelling != "up" else f"../../../../up?{host.port}"
 
-    world.network.names["REGISTRY.example"] = ["192.0.2.1"]
+    hosts.network.names["REGISTRY.example"] = ["192.0.2.1"]
     answer = registry(challenge='Basic realm="r"', accepts=basic(GOOD), location=location)
-    own = await world.host("registry.example", answer)
-    await world.push({own.host: GOOD}, own)
+    own = await hosts.add("registry.example", answer)
+    await hosts.push({own.host: GOOD}, own)
     assert {one for _, path, one in own.seen if path.startswith("/up")} == {basic(GOOD)}
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "token"])
-async def test_redirect_is_followed_nowhere(world: World, status: int, method: str) -> None:
-    other = await world.host("other.example", storage)
+async def test_redirects_are_never_followed(hosts: Hosts, status: int, method: str) -> None:
+    other = await hosts.add("other.example", storage)
 
     async def token(host: Host, request: Request) -> Response:
         return redirect if method == "token" else await tokens(host, request)
@@ -172,33 +171,33 @@ async def test_redirect_is_followed_nowhere(world: World, status: int, method: s
         return redirect if request.method == method else await usual(host, request)
 
     redirect = Response(status, {"Location": f"{other.url}/v2/"})
-    auth = await world.host("auth.example", token)
+    auth = await hosts.add("auth.example", token)
     challenge = f'Bearer realm="{auth.url}/t",service="s"'
     usual = registry(challenge=challenge, accepts=f"Bearer token-for-{basic(GOOD)[6:]}")
-    own = await world.host("registry.example", answer)
+    own = await hosts.add("registry.example", answer)
     with pytest.raises(errors.UnexpectedResponseError, match=f"answered {status}"):
-        await world.push({own.host: GOOD}, own)
+        await hosts.push({own.host: GOOD}, own)
     assert other.seen == []
 
 
 @pytest.mark.parametrize("login", [EVIL, None], ids=["own login", "no login"])
-async def test_registry_that_names_the_token_service_of_another_gets_nothing_of_the_other(
-    world: World, login: ocipush.Login | None
+async def test_registry_that_names_the_token_service_of_another_gets_none_of_its_tokens(
+    hosts: Hosts, login: ocipush.Login | None
 ) -> None:
-    auth = await world.host("auth.example", tokens)
+    auth = await hosts.add("auth.example", tokens)
     challenge = f'Bearer realm="{auth.url}/token",service="good",scope="repository:app:pull,push"'
     good_token = f"Bearer token-for-{basic(GOOD)[6:]}"
     evil_token = f"Bearer token-for-{basic(EVIL)[6:] if login else 'nobody'}"
-    good = await world.host("good.example", registry(challenge=challenge, accepts=good_token))
-    evil = await world.host("evil.example", registry(challenge=challenge, accepts=evil_token))
-    await world.push({good.host: GOOD} | ({evil.host: login} if login else {}), good, evil, good)
+    good = await hosts.add("good.example", registry(challenge=challenge, accepts=good_token))
+    evil = await hosts.add("evil.example", registry(challenge=challenge, accepts=evil_token))
+    await hosts.push({good.host: GOOD} | ({evil.host: login} if login else {}), good, evil, good)
     assert good.credentials == {None, good_token}
     assert evil.credentials == {None, evil_token}
     assert [one for _, _, one in auth.seen] == [basic(GOOD), basic(login) if login else None]
 
 
-async def test_token_of_one_realm_is_not_sent_once_the_registry_names_another(world: World) -> None:
-    first, second = await world.host("first.example", tokens), await world.host("second.example", tokens)
+async def test_token_of_one_realm_is_not_sent_after_the_registry_names_another(hosts: Hosts) -> None:
+    first, second = await hosts.add("first.example", tokens), await hosts.add("second.example", tokens)
 
     async def answer(host: Host, request: Request) -> Response:
         moved = any(method == "POST" for method, _, _ in host.seen)
@@ -209,13 +208,13 @@ async def test_token_of_one_realm_is_not_sent_once_the_registry_names_another(wo
             return Response(202, {"Location": "/up?x=1"})
         return Response(404 if request.method == "HEAD" else 201)
 
-    own = await world.host("registry.example", answer)
-    await world.push({own.host: GOOD}, own)
+    own = await hosts.add("registry.example", answer)
+    await hosts.push({own.host: GOOD}, own)
     assert (len(first.seen), len(second.seen)) == (1, 1)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-async def test_mount_that_the_token_service_will_not_grant_is_a_plain_upload(world: World, status: int) -> None:
+async def test_blob_is_uploaded_when_the_token_service_refuses_the_scope_of_a_mount(hosts: Hosts, status: int) -> None:
     asked: list[list[str]] = []
 
     async def picky(host: Host, request: Request) -> Response:
@@ -224,28 +223,28 @@ async def test_mount_that_the_token_service_will_not_grant_is_a_plain_upload(wor
             return Response(status)
         return await tokens(host, request)
 
-    auth = await world.host("auth.example", picky)
+    auth = await hosts.add("auth.example", picky)
     token = f"Bearer token-for-{basic(GOOD)[6:]}"
     challenge = f'Bearer realm="{auth.url}/token",service="s"'
-    own = await world.host("registry.example", registry(challenge=challenge, accepts=token))
-    async with world.pusher({own.host: GOOD}) as pusher:
-        await pusher.push(world.image, target=f"{own.host}/app:1")
-        result = await pusher.push(world.image, target=f"{own.host}/other:1")
+    own = await hosts.add("registry.example", registry(challenge=challenge, accepts=token))
+    async with hosts.pusher({own.host: GOOD}) as pusher:
+        await pusher.push(hosts.image, target=f"{own.host}/app:1")
+        result = await pusher.push(hosts.image, target=f"{own.host}/other:1")
     assert {blob.outcome for blob in result.blobs} == {"uploaded"}
     assert [len(scopes) for scopes in asked].count(1) == 2
     assert any(len(scopes) == 2 for scopes in asked)
 
 
-async def test_token_service_that_is_out_for_a_moment_is_asked_again(world: World) -> None:
+async def test_token_service_that_fails_temporarily_is_asked_again(hosts: Hosts) -> None:
     answers = iter([Response(503), Response(429, {"Retry-After": "0"})])
 
     async def shaky(host: Host, request: Request) -> Response:
         return next(answers, None) or await tokens(host, request)
 
-    auth = await world.host("auth.example", shaky)
+    auth = await hosts.add("auth.example", shaky)
     token = f"Bearer token-for-{basic(GOOD)[6:]}"
     challenge = f'Bearer realm="{auth.url}/token",service="s"'
-    own = await world.host("registry.example", registry(challenge=challenge, accepts=token))
-    async with world.pusher({own.host: GOOD}, retry=ocipush.RetryPolicy(attempts=3, base=0)) as pusher:
-        await pusher.push(world.image, target=f"{own.host}/app:1")
+    own = await hosts.add("registry.example", registry(challenge=challenge, accepts=token))
+    async with hosts.pusher({own.host: GOOD}, retry=ocipush.RetryPolicy(attempts=3, base=0)) as pusher:
+        await pusher.push(hosts.image, target=f"{own.host}/app:1")
     assert len(auth.seen) == 3

@@ -1,4 +1,4 @@
-"""Where a registry may send its client, judged by the address that is connected to (docs/requests.md, "Addresses")."""
+"""Which hosts a registry may point its client to. The address that is connected to decides, not the name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests import layouts
 from tests.networks import Network
 
 import ocipush
@@ -26,13 +25,6 @@ PUBLIC, PRIVATE, LINK_LOCAL, LOOPBACK = "192.0.2.1", "10.0.0.1", "169.254.169.25
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Path:
-    path = tmp_path / "app"
-    layouts.write_layout(path, [layouts.add_manifest(path, [b"layer"])])
-    return path
-
-
-@pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     return Network(monkeypatch)
 
@@ -41,7 +33,7 @@ def port(registry: Registry) -> str:
     return registry.host.rpartition(":")[2]
 
 
-class World:
+class Hosts:
     """A registry, and another host that it points to for uploads or for tokens."""
 
     def __init__(self, kind: str, registry: Registry, other: Registry) -> None:
@@ -54,7 +46,7 @@ class World:
         if self.kind == "location" and request.method == "POST":
             return Response(202, {"Location": f"{self.where}/up?sig=1"})
         if self.kind == "location" and request.path.endswith("/manifests/1") and request.method == "PUT":
-            return Response(201)  # whose blobs this registry has not seen
+            return Response(201)  # although this registry does not have the blobs
         if self.kind == "realm" and request.headers.get("authorization") != "Bearer t":
             return Response(401, {"WWW-Authenticate": f'Bearer realm="{self.where}/token"'})
         return None
@@ -69,23 +61,23 @@ class World:
         return Response(201)
 
 
-async def enter(stack: AsyncExitStack, kind: str) -> World:
-    world: World
+async def enter(stack: AsyncExitStack, kind: str) -> Hosts:
+    hosts: Hosts
 
     async def answer(request: Request) -> Response | None:
-        return await world.answer(request)
+        return await hosts.answer(request)
 
     async def serve(request: Request) -> Response | None:
-        return await world.serve(request)
+        return await hosts.serve(request)
 
     registry = await stack.enter_async_context(Registry(intercept=answer))
     other = await stack.enter_async_context(Registry(intercept=serve))
-    world = World(kind, registry, other)
-    return world
+    hosts = Hosts(kind, registry, other)
+    return hosts
 
 
-def pusher(image: Path, world: World, **options: Any) -> ocipush.Pusher:
-    host = world.target.partition("/")[0]
+def pusher(image: Path, hosts: Hosts, **options: Any) -> ocipush.Pusher:
+    host = hosts.target.partition("/")[0]
     options = {"retry": ocipush.RetryPolicy(attempts=1), "tls_verify": False, **options}
     return ocipush.Pusher(authfile=image / "none", credentials={host: LOGIN}, **options)
 
@@ -113,116 +105,120 @@ async def test_registry_may_not_point_to_a_more_private_address(
 ) -> None:
     network.names = {"registry.example": [own], "other.example": [theirs]}
     async with AsyncExitStack() as stack:
-        world = await enter(stack, kind)
-        async with pusher(image, world) as one:
+        hosts = await enter(stack, kind)
+        async with pusher(image, hosts) as one:
             if allowed:
-                await one.push(image, target=world.target)
+                await one.push(image, target=hosts.target)
                 assert theirs in network
                 return
             with pytest.raises(errors.UnsafeLocationError, match=r"points to other\.example") as caught:
-                await one.push(image, target=world.target)
-        assert "--allow-host other.example" in (caught.value.hint or "")
+                await one.push(image, target=hosts.target)
+        host = f"other.example:{port(hosts.other)}"
+        assert caught.value.hint == f"if this is intended, allow {host} with allow_hosts="
         assert theirs not in network
-        assert world.other.connections == 0
-        assert not world.registry.repository("team/app").tags
+        assert hosts.other.connections == 0
+        assert not hosts.registry.repository("team/app").tags
 
 
 @pytest.mark.parametrize("kind", ["location", "realm"])
 @pytest.mark.parametrize("entry", ["other.example", "other.example:{port}"])
-async def test_host_that_the_user_allows_is_gone_to(image: Path, network: Network, kind: str, entry: str) -> None:
+async def test_host_that_the_user_allows_is_used(image: Path, network: Network, kind: str, entry: str) -> None:
     network.names = {"registry.example": [PUBLIC], "other.example": [PRIVATE]}
     async with AsyncExitStack() as stack:
-        world = await enter(stack, kind)
-        async with pusher(image, world, allow_hosts=[entry.format(port=port(world.other))]) as one:
-            await one.push(image, target=world.target)
+        hosts = await enter(stack, kind)
+        async with pusher(image, hosts, allow_hosts=[entry.format(port=port(hosts.other))]) as one:
+            await one.push(image, target=hosts.target)
     assert PRIVATE in network
 
 
-async def test_one_host_that_is_allowed_may_be_given_as_a_string(image: Path, network: Network) -> None:
+async def test_single_allowed_host_may_be_given_as_a_string(image: Path, network: Network) -> None:
     network.names = {"registry.example": [PUBLIC], "other.example": [PRIVATE]}
     async with AsyncExitStack() as stack:
-        world = await enter(stack, "location")
-        async with pusher(image, world, allow_hosts="other.example") as one:
-            await one.push(image, target=world.target)
+        hosts = await enter(stack, "location")
+        async with pusher(image, hosts, allow_hosts="other.example") as one:
+            await one.push(image, target=hosts.target)
+        assert PRIVATE in network
+        assert {request.method for request in hosts.other.requests} == {"PUT"}
 
 
 @pytest.mark.parametrize("host", ["10.0.0.2", "0x7f.1", "2130706433", "[::1]", "localhost"])
 @pytest.mark.parametrize("kind", ["location", "realm"])
-async def test_address_in_place_of_a_name_is_judged_before_any_connection(
+async def test_literal_address_is_checked_before_any_connection(
     image: Path, network: Network, kind: str, host: str
 ) -> None:
     network.names = {"registry.example": [PUBLIC], "0x7f.1": [LOOPBACK], "2130706433": [LOOPBACK]}
     async with AsyncExitStack() as stack:
-        world = await enter(stack, kind)
-        world.where = f"http://{host}:{port(world.other)}"
-        async with pusher(image, world) as one:
+        hosts = await enter(stack, kind)
+        hosts.where = f"http://{host}:{port(hosts.other)}"
+        async with pusher(image, hosts) as one:
             with pytest.raises(errors.UnsafeLocationError):
-                await one.push(image, target=world.target)
-        assert world.other.connections == 0
+                await one.push(image, target=hosts.target)
+        assert hosts.other.connections == 0
     assert {address for address, _ in network.connected} == {PUBLIC}
 
 
-async def test_name_that_is_resolved_anew_is_judged_anew(image: Path, network: Network) -> None:
+async def test_name_is_checked_each_time_it_is_resolved(image: Path, network: Network) -> None:
     network.names = {"registry.example": [PUBLIC], "other.example": ["192.0.2.2"]}
     async with AsyncExitStack() as stack:
-        world = await enter(stack, "location")
-        async with pusher(image, world) as one:
-            await one.push(image, target=world.target)
+        hosts = await enter(stack, "location")
+        async with pusher(image, hosts) as one:
+            await one.push(image, target=hosts.target)
             network.names["other.example"] = [PRIVATE]
-        async with pusher(image, world) as one:
+        async with pusher(image, hosts) as one:
             with pytest.raises(errors.UnsafeLocationError):
-                await one.push(image, target=world.target.replace("team/app", "team/other"))
+                await one.push(image, target=hosts.target.replace("team/app", "team/other"))
     assert PRIVATE not in network
 
 
-async def test_registrys_own_name_on_another_port_is_judged_like_any_other(image: Path, network: Network) -> None:
+async def test_own_name_of_the_registry_on_another_port_is_checked_like_any_other(
+    image: Path, network: Network
+) -> None:
     async with AsyncExitStack() as stack:
-        world = await enter(stack, "location")
-        network.names = {"registry.example": [PUBLIC], f"registry.example:{port(world.other)}": [LOOPBACK]}
-        world.where = f"http://registry.example:{port(world.other)}"
-        async with pusher(image, world) as one:
+        hosts = await enter(stack, "location")
+        network.names = {"registry.example": [PUBLIC], f"registry.example:{port(hosts.other)}": [LOOPBACK]}
+        hosts.where = f"http://registry.example:{port(hosts.other)}"
+        async with pusher(image, hosts) as one:
             with pytest.raises(errors.UnsafeLocationError):
-                await one.push(image, target=world.target)
+                await one.push(image, target=hosts.target)
     assert LOOPBACK not in network
 
 
-async def test_connection_that_another_push_left_open_is_judged_too(image: Path, network: Network) -> None:
+async def test_connection_left_open_by_another_push_is_checked_too(image: Path, network: Network) -> None:
     network.names = {"registry.example": [PUBLIC], "other.example": [PRIVATE]}
     async with AsyncExitStack() as stack:
-        world = await enter(stack, "location")
-        world.other_is_registry = True
-        async with pusher(image, world) as one:
-            await one.push(image, target=f"other.example:{port(world.other)}/app:1")
-            seen = len(world.other.requests)
+        hosts = await enter(stack, "location")
+        hosts.other_is_registry = True
+        async with pusher(image, hosts) as one:
+            await one.push(image, target=f"other.example:{port(hosts.other)}/app:1")
+            seen = len(hosts.other.requests)
             with pytest.raises(errors.UnsafeLocationError):
-                await one.push(image, target=world.target)
-        assert len(world.other.requests) == seen
+                await one.push(image, target=hosts.target)
+        assert len(hosts.other.requests) == seen
 
 
-async def test_of_a_names_addresses_only_the_allowed_are_connected_to(image: Path, network: Network) -> None:
+async def test_only_the_allowed_addresses_of_a_name_are_connected_to(image: Path, network: Network) -> None:
     network.names = {"registry.example": [PUBLIC], "other.example": [PRIVATE, "192.0.2.2"]}
     async with AsyncExitStack() as stack:
-        world = await enter(stack, "location")
-        async with pusher(image, world) as one:
-            await one.push(image, target=world.target)
+        hosts = await enter(stack, "location")
+        async with pusher(image, hosts) as one:
+            await one.push(image, target=hosts.target)
     assert "192.0.2.2" in network
     assert PRIVATE not in network
 
 
 @pytest.mark.parametrize("kind", ["location", "realm"])
-async def test_upload_and_login_leave_this_machine_in_plain_http_only_where_that_is_allowed(
-    image: Path, network: Network, kind: str
-) -> None:
+async def test_plain_http_leaves_this_machine_only_when_it_is_allowed(image: Path, network: Network, kind: str) -> None:
     network.names = {"localhost": [LOOPBACK], "other.example": ["192.0.2.2"]}
     async with AsyncExitStack() as stack:
-        world = await enter(stack, kind)
-        world.target = f"localhost:{port(world.registry)}/team/app:1"
-        async with pusher(image, world, tls_verify=True) as one:
-            with pytest.raises(errors.UnsafeLocationError, match=r"plain HTTP|not HTTPS") as caught:
-                await one.push(image, target=world.target)
-            assert "--tls-verify=false" in (caught.value.hint or "")
-            assert world.other.connections == 0
-            await one.push(image, target=world.target, tls_verify=False)
+        hosts = await enter(stack, kind)
+        hosts.target = f"localhost:{port(hosts.registry)}/team/app:1"
+        async with pusher(image, hosts, tls_verify=True) as one:
+            with pytest.raises(errors.UnsafeLocationError, match=r"plain HTTP|not an https URL") as caught:
+                await one.push(image, target=hosts.target)
+            hint = "tls_verify=False" if kind == "location" else "its own address"
+            assert hint in (caught.value.hint or "")
+            assert hosts.other.connections == 0
+            await one.push(image, target=hosts.target, tls_verify=False)
 
 
 async def test_name_that_resolves_elsewhere_once_plain_http_was_found_gets_no_login(
@@ -262,9 +258,7 @@ async def test_name_that_resolves_elsewhere_once_plain_http_was_found_gets_no_lo
         ("https://o.example/up", True),
     ],
 )
-async def test_where_names_are_resolved_elsewhere_addresses_in_an_url_are_judged(
-    image: Path, where: str, allowed: bool
-) -> None:
+async def test_literal_address_is_checked_with_a_custom_transport_too(image: Path, where: str, allowed: bool) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.host)
         if request.method == "POST":

@@ -1,3 +1,5 @@
+"""A push from start to end, with and without logins, and the errors of bad input."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -18,15 +20,8 @@ QUICK = ocipush.RetryPolicy(attempts=1)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    image = tmp_path / "store" / "app"
-    manifest = layouts.add_manifest(image, [b"one" * 1000, b"", b"two"])
-    layouts.write_layout(image, [manifest], ref="registry.example/team/app:1")
-    return image.parent
-
-
-@pytest.fixture
-def authfile(tmp_path: Path) -> Path:
-    return tmp_path / "auth.json"
+    layouts.write_image(tmp_path / "store" / "app", b"one" * 1000, b"", b"two")
+    return tmp_path / "store"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +29,7 @@ def authfile(tmp_path: Path) -> Path:
     [(None, False), (BasicAuth({"user": "secret"}), True), (BearerAuth({"user": "secret"}), True)],
     ids=["open", "basic", "bearer"],
 )
-async def test_image_arrives_whole_and_a_second_push_finds_it_there(
+async def test_image_arrives_complete_and_a_second_push_makes_one_request(
     store: Path, authfile: Path, auth: Any, login: bool
 ) -> None:
     async with Registry(auth=auth) as registry:
@@ -60,14 +55,13 @@ async def test_image_arrives_whole_and_a_second_push_finds_it_there(
 
 
 async def test_wrong_password_is_an_authentication_error_and_nothing_is_stored(store: Path, authfile: Path) -> None:
-    ocipush_login = ocipush.Login("user", "wrong")
     async with Registry(auth=BasicAuth({"user": "secret"})) as registry:
         with pytest.raises(errors.AuthenticationError) as caught:
             await ocipush.push(
                 "app",
                 store=store,
                 authfile=authfile,
-                credentials={registry.host: ocipush_login},
+                credentials={registry.host: ocipush.Login("user", "wrong")},
                 target=f"{registry.host}/team/app:1",
                 retry=QUICK,
             )
@@ -84,7 +78,7 @@ async def test_wrong_password_is_an_authentication_error_and_nothing_is_stored(s
         ("app", "127.0.0.1:1/a:1", errors.ConnectFailedError),
     ],
 )
-async def test_bad_input_is_its_typed_error(
+async def test_bad_input_raises_its_typed_error(
     store: Path, authfile: Path, source: str, target: str, error: type[errors.OcipushError]
 ) -> None:
     with pytest.raises(error):
@@ -92,36 +86,8 @@ async def test_bad_input_is_its_typed_error(
 
 
 async def test_missing_blob_is_found_before_the_first_request(store: Path, authfile: Path) -> None:
-    for blob in (store / "app" / "blobs" / "sha256").iterdir():
-        if blob.read_bytes() == b"two":
-            blob.unlink()
+    layouts.file_of(store / "app", b"two").unlink()
     async with Registry() as registry:
         with pytest.raises(errors.BlobMissingError):
             await ocipush.push("app", store=store, authfile=authfile, target=f"{registry.host}/a:1")
         assert registry.requests == []
-
-
-async def test_blocking_twin_pushes_beside_a_running_loop(store: Path, authfile: Path) -> None:
-    async with Registry() as registry:
-        import anyio.to_thread
-
-        result = await anyio.to_thread.run_sync(
-            lambda: ocipush.sync.push("app", store=store, authfile=authfile, target=f"{registry.host}/team/app:2")
-        )
-        assert registry.repository("team/app").tags == {"2": result.digest}
-
-
-def test_list_shows_name_and_recorded_reference(store: Path) -> None:
-    (image,) = ocipush.list_images(store, sizes=True)
-    assert (image.name, image.ref) == ("app", "registry.example/team/app:1")
-    assert image.size is not None
-    assert image.size > 3000
-    assert ocipush.list_images(store / "absent") == []
-
-
-def test_login_is_kept_private_and_removed(authfile: Path) -> None:
-    ocipush.save_login("docker.io", ocipush.Login("user", "secret"), authfile=authfile)
-    assert authfile.stat().st_mode & 0o777 == 0o600
-    assert "secret" not in repr(ocipush.Login("user", "secret"))
-    assert ocipush.remove_login("docker.io", authfile=authfile)
-    assert not ocipush.remove_login("docker.io", authfile=authfile)

@@ -1,8 +1,7 @@
-"""The request plan of a push, counted on the development registry's own record."""
+"""How many requests a push makes, counted by the development registry."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -22,16 +21,12 @@ LOGIN = ocipush.Login("user", "secret")
 LARGE = 1024 * 1024
 
 
-def image(path: Path, layers: list[bytes], config: bytes = b"{}") -> Path:
-    layouts.write_layout(path, [layouts.add_manifest(path, layers, config)])
-    return path
-
-
 def small(count: int) -> list[bytes]:
+    """The content of small layers."""
     return [b"layer %d" % number for number in range(count)]
 
 
-def verbs(registry: Registry, since: int = 0) -> list[str]:
+def methods(registry: Registry, since: int = 0) -> list[str]:
     return [request.method for request in registry.requests[since:] if request.path.startswith("/v2/")]
 
 
@@ -46,68 +41,68 @@ def pusher(registry: Registry, tmp_path: Path, **options: Any) -> ocipush.Pusher
     [(None, 0), (BasicAuth({"user": "secret"}), 1), (BearerAuth({"user": "secret"}), 1)],
     ids=["open", "basic", "bearer"],
 )
-async def test_push_makes_no_request_too_many(tmp_path: Path, layers: int, auth: Any, challenges: int) -> None:
+async def test_push_makes_no_unnecessary_request(tmp_path: Path, layers: int, auth: Any, challenges: int) -> None:
     async with Registry(auth=auth) as registry:
         target = f"{registry.host}/team/app:1"
-        first = image(tmp_path / "first", small(layers))
+        first = layouts.write_image(tmp_path / "first", *small(layers))
         async with pusher(registry, tmp_path) as fresh:
             result = await fresh.push(first, target=target)
-            assert len(verbs(registry)) == 2 * (layers + 1) + 2 + challenges
+            assert len(methods(registry)) == 2 * (layers + 1) + 2 + challenges
             assert result.requests == len(registry.requests)
         async with pusher(registry, tmp_path) as again:
             seen = len(registry.requests)
             assert (await again.push(first, target=target)).unchanged
-            assert verbs(registry, seen) == ["HEAD"] * (1 + challenges)
-        changed = image(tmp_path / "changed", [*small(layers)[1:], b"new"], b'{"new":1}')
+            assert methods(registry, seen) == ["HEAD"] * (1 + challenges)
+        changed = layouts.write_image(tmp_path / "changed", *small(layers)[1:], b"new", config=b'{"new":1}')
         async with pusher(registry, tmp_path) as third:
             seen = len(registry.requests)
             await third.push(changed, target=target)
-            assert len(verbs(registry, seen)) == 7 + challenges
+            assert len(methods(registry, seen)) == 7 + challenges
 
 
-async def test_same_image_under_another_tag_costs_a_head_and_a_put(tmp_path: Path) -> None:
-    source = image(tmp_path / "app", small(5))
+async def test_same_image_under_another_tag_takes_a_head_and_a_put(tmp_path: Path) -> None:
+    source = layouts.write_image(tmp_path / "app", *small(5))
     async with Registry() as registry, pusher(registry, tmp_path) as one:
         await one.push(source, target=f"{registry.host}/app:1")
         seen = len(registry.requests)
         result = await one.push(source, target=f"{registry.host}/app:2")
-        assert verbs(registry, seen) == ["HEAD", "PUT"]
+        assert methods(registry, seen) == ["HEAD", "PUT"]
         assert {blob.outcome for blob in result.blobs} == {"exists"}
 
 
-async def test_other_repository_of_the_registry_mounts_and_sends_no_blob(tmp_path: Path) -> None:
-    source = image(tmp_path / "app", [*small(2), b"x" * LARGE])
+async def test_push_to_another_repository_mounts_every_blob(tmp_path: Path) -> None:
+    source = layouts.write_image(tmp_path / "app", *small(2), b"x" * LARGE)
     async with Registry(auth=BearerAuth({"user": "secret"})) as registry, pusher(registry, tmp_path) as one:
         await one.push(source, target=f"{registry.host}/app:1")
         seen = len(registry.requests)
         result = await one.push(source, target=f"{registry.host}/other/app:1")
-        assert verbs(registry, seen).count("POST") == 4
-        assert verbs(registry, seen).count("PUT") == 1
+        assert methods(registry, seen).count("POST") == 4
+        assert methods(registry, seen).count("PUT") == 1
         assert {blob.outcome for blob in result.blobs} == {"mounted"}
 
 
-async def test_large_blob_is_asked_for_before_it_is_sent_to_a_registry_not_proven(tmp_path: Path) -> None:
-    source = image(tmp_path / "app", [b"x" * LARGE])
+async def test_large_blob_is_probed_before_it_is_sent_to_an_unknown_registry(tmp_path: Path) -> None:
+    source = layouts.write_image(tmp_path / "app", b"x" * LARGE)
     async with Registry() as registry, pusher(registry, tmp_path) as one:
         await one.push(source, target=f"{registry.host}/app:1")
-        assert sorted(verbs(registry)) == ["HEAD", "HEAD", "POST", "POST", "PUT", "PUT", "PUT"]
+        assert sorted(methods(registry)) == ["HEAD", "HEAD", "POST", "POST", "PUT", "PUT", "PUT"]
 
 
-async def test_registry_proven_to_mount_from_the_repository_itself_is_not_asked_for_large_blobs(
+async def test_large_blob_is_not_probed_once_a_mount_from_the_same_repository_has_worked(
     tmp_path: Path,
 ) -> None:
     async with Registry() as registry:
         async with pusher(registry, tmp_path) as other:
-            await other.push(image(tmp_path / "old", small(2)), target=f"{registry.host}/app:old")
+            await other.push(layouts.write_image(tmp_path / "old", *small(2)), target=f"{registry.host}/app:old")
         async with pusher(registry, tmp_path) as one:
-            await one.push(image(tmp_path / "same", small(1)), target=f"{registry.host}/app:same")
+            await one.push(layouts.write_image(tmp_path / "same", *small(1)), target=f"{registry.host}/app:same")
             seen = len(registry.requests)
-            await one.push(image(tmp_path / "new", [b"x" * LARGE]), target=f"{registry.host}/app:new")
-            assert sorted(verbs(registry, seen)) == ["HEAD", "POST", "PUT", "PUT"]
+            await one.push(layouts.write_image(tmp_path / "new", b"x" * LARGE), target=f"{registry.host}/app:new")
+            assert sorted(methods(registry, seen)) == ["HEAD", "POST", "PUT", "PUT"]
 
 
-async def test_pushes_at_once_send_a_shared_blob_once(tmp_path: Path) -> None:
-    sources = [image(tmp_path / str(number), [b"shared", b"own %d" % number]) for number in range(64)]
+async def test_concurrent_pushes_send_a_shared_blob_once(tmp_path: Path) -> None:
+    sources = [layouts.write_image(tmp_path / str(number), b"shared", b"own %d" % number) for number in range(64)]
     async with Registry() as registry, pusher(registry, tmp_path) as one:
         results: list[ocipush.PushResult] = []
 
@@ -122,16 +117,13 @@ async def test_pushes_at_once_send_a_shared_blob_once(tmp_path: Path) -> None:
         assert len(sent) == len(set(sent)) == 64 + 2
 
 
-async def test_remote_index_tells_what_the_child_of_the_same_platform_has(tmp_path: Path) -> None:
-    index_type = "application/vnd.oci.image.index.v1+json"
-
+async def test_blobs_of_the_remote_child_for_the_same_platform_are_not_sent(tmp_path: Path) -> None:
     def index(path: Path, last: bytes) -> Path:
         children = []
         for arch in ("amd64", "arm64"):
             child = layouts.add_manifest(path, [*small(3), arch.encode(), last], arch.encode())
             children.append({**child, "platform": {"os": "linux", "architecture": arch}})
-        document = json.dumps({"schemaVersion": 2, "mediaType": index_type, "manifests": children}).encode()
-        layouts.write_layout(path, [layouts.add_blob(path, document, index_type)])
+        layouts.write_layout(path, [layouts.add_index(path, children)])
         return path
 
     async with Registry() as registry:
@@ -139,14 +131,14 @@ async def test_remote_index_tells_what_the_child_of_the_same_platform_has(tmp_pa
             async with pusher(registry, tmp_path) as one:
                 seen = len(registry.requests)
                 result = await one.push(index(tmp_path / name.decode(), name), target=f"{registry.host}/app:1")
-        made = verbs(registry, seen)
+        made = methods(registry, seen)
         assert made.count("GET") == 3
         assert made.count("POST") == 1
         assert [blob.outcome for blob in result.blobs].count("uploaded") == 1
 
 
 async def test_blob_that_the_registry_lost_is_sent_when_the_manifest_is_refused(tmp_path: Path) -> None:
-    source = image(tmp_path / "app", small(3))
+    source = layouts.write_image(tmp_path / "app", *small(3))
     async with Registry() as registry, pusher(registry, tmp_path) as one:
         await one.push(source, target=f"{registry.host}/app:1")
         lost = registry.repository("app").blobs
@@ -158,8 +150,8 @@ async def test_blob_that_the_registry_lost_is_sent_when_the_manifest_is_refused(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
-async def test_refused_mount_is_forgotten_and_not_asked_for_again(tmp_path: Path, status: int) -> None:
-    source = image(tmp_path / "app", small(4))
+async def test_refused_mount_is_not_tried_again(tmp_path: Path, status: int) -> None:
+    source = layouts.write_image(tmp_path / "app", *small(4))
     asked: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -177,9 +169,9 @@ async def test_refused_mount_is_forgotten_and_not_asked_for_again(tmp_path: Path
     assert len(asked) == 1
 
 
-async def test_tag_that_was_set_to_the_same_digest_meanwhile_is_a_success(tmp_path: Path) -> None:
-    source = image(tmp_path / "app", small(1))
-    digest = json.loads((source / "index.json").read_text())["manifests"][0]["digest"]
+async def test_immutable_tag_that_meanwhile_has_the_same_digest_is_a_success(tmp_path: Path) -> None:
+    source = layouts.write_image(tmp_path / "app", *small(1))
+    digest = layouts.root_digest(source)
     now = {"digest": "sha256:" + "0" * 64}
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -200,9 +192,9 @@ async def test_tag_that_was_set_to_the_same_digest_meanwhile_is_a_success(tmp_pa
         await one.push(source, target="registry.example/app:1", on_event=on_event)
 
 
-async def test_missing_content_digest_is_hashed_from_the_manifest(tmp_path: Path) -> None:
-    source = image(tmp_path / "app", small(1))
-    raw = next(path for path in (source / "blobs/sha256").iterdir() if b"layers" in path.read_bytes()).read_bytes()
+async def test_digest_missing_from_the_headers_is_computed_from_the_manifest(tmp_path: Path) -> None:
+    source = layouts.write_image(tmp_path / "app", *small(1))
+    raw = layouts.blob_path(source, layouts.root_digest(source)).read_bytes()
 
     def handler(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=raw if request.method == "GET" else b"")
@@ -212,7 +204,7 @@ async def test_missing_content_digest_is_hashed_from_the_manifest(tmp_path: Path
 
 
 async def test_cancelled_push_closes_its_upload_session_and_leaves_the_tag(tmp_path: Path) -> None:
-    source = image(tmp_path / "app", [b"x" * LARGE])
+    source = layouts.write_image(tmp_path / "app", b"x" * LARGE)
     async with Registry() as registry, pusher(registry, tmp_path) as one:
         scope = anyio.CancelScope()
 
@@ -223,4 +215,4 @@ async def test_cancelled_push_closes_its_upload_session_and_leaves_the_tag(tmp_p
         with scope:
             await one.push(source, target=f"{registry.host}/app:1", on_event=stop)
         assert registry.repository("app").tags == {}
-        assert "DELETE" in verbs(registry)
+        assert "DELETE" in methods(registry)

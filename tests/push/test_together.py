@@ -1,4 +1,4 @@
-"""Jobs that run at once end with the failure that ended them."""
+"""Concurrent jobs end with the first failure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ocipush._push.together import together
 pytestmark = pytest.mark.anyio
 
 
-async def test_failure_is_raised_without_notes_of_those_that_a_cancelled_caller_ended_with_it() -> None:
+async def test_failure_has_no_notes_about_jobs_that_a_cancellation_ended() -> None:
     async def fail() -> None:
         caller.cancel()
         raise LookupError("the cause")

@@ -1,11 +1,10 @@
-"""What becomes of a blob when its way to the registry breaks."""
+"""What happens to a blob when its upload fails, or when its file changes."""
 
 from __future__ import annotations
 
 import base64
 import errno
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,20 +22,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 LAYER = b"layer" * 1000
-FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    layout = tmp_path / "app"
-    layouts.write_layout(layout, [layouts.add_manifest(layout, [LAYER])])
-    return layout
+    return layouts.write_image(tmp_path / "app", LAYER)
 
 
-class Scripted:
-    """A registry that answers the PUT of the layer by a script, and takes everything else.
+class ScriptedRegistry:
+    """A registry that answers each PUT of the layer with the next step of a script, and accepts everything else.
 
-    A script's entry is a status, or an exception to raise, each optionally after the blob was stored.
+    A step is a status, or an exception to raise; with ``stored``, after the blob was stored.
     """
 
     def __init__(self, *script: Any, stored: bool = False, headers: dict[str, str] | None = None) -> None:
@@ -80,15 +76,15 @@ async def push(image: Path, handler: Callable[[httpx.Request], httpx.Response], 
 
 
 @pytest.mark.parametrize("broken", [httpx.ReadError("cut"), httpx.WriteError("reset"), 500, 503, 404])
-async def test_broken_commit_is_asked_for_and_not_sent_again_when_it_arrived(image: Path, broken: Any) -> None:
-    registry = Scripted(broken if broken != 404 else httpx.RemoteProtocolError("half"), stored=True)
+async def test_blob_is_not_sent_again_when_its_broken_commit_arrived(image: Path, broken: Any) -> None:
+    registry = ScriptedRegistry(broken if broken != 404 else httpx.RemoteProtocolError("half"), stored=True)
     result = await push(image, registry)
     assert registry.calls.count("PUT") == 1
     assert {blob.outcome for blob in result.blobs} == {"uploaded"}
 
 
-async def test_broken_upload_that_did_not_arrive_starts_in_a_new_session(image: Path) -> None:
-    registry = Scripted(httpx.WriteError("reset"), 503)
+async def test_broken_upload_that_did_not_arrive_restarts_in_a_new_session(image: Path) -> None:
+    registry = ScriptedRegistry(httpx.WriteError("reset"), 503)
     events: list[ocipush.Event] = []
     await push(image, registry, on_event=events.append)
     assert registry.calls.count("PUT") == 3
@@ -96,23 +92,23 @@ async def test_broken_upload_that_did_not_arrive_starts_in_a_new_session(image: 
     assert [event.attempt for event in events if isinstance(event, ocipush.RetryScheduled)] == [2, 3]
 
 
-async def test_last_attempt_tells_how_often_it_was_tried_and_the_tag_stays(image: Path) -> None:
-    registry = Scripted(500, 500, 500)
+async def test_error_after_the_last_attempt_has_the_number_of_attempts(image: Path) -> None:
+    registry = ScriptedRegistry(500, 500, 500)
     with pytest.raises(errors.RegistryError) as caught:
         await push(image, registry)
     assert caught.value.attempts == 3
     assert registry.calls.count("PUT") == 3
 
 
-async def test_content_damaged_on_the_way_is_sent_again(image: Path) -> None:
-    registry = Scripted(400)
+async def test_content_damaged_in_transit_is_sent_again(image: Path) -> None:
+    registry = ScriptedRegistry(400)
     await push(image, registry)
     assert registry.calls.count("PUT") == 2
 
 
-async def test_content_corrupt_in_the_layout_is_the_sources_fault(image: Path) -> None:
-    registry = Scripted(400)
-    blob = image / "blobs/sha256" / hashlib.sha256(LAYER).hexdigest()
+async def test_corrupt_file_is_an_error_of_the_source(image: Path) -> None:
+    registry = ScriptedRegistry(400)
+    blob = layouts.file_of(image, LAYER)
     blob.write_bytes(b"X" + LAYER[1:])
     with pytest.raises(errors.BlobCorruptError, match="the registry refused it") as caught:
         await push(image, registry)
@@ -129,10 +125,10 @@ def truncate(blob: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "error"), [(delete, errors.BlobMissingError), (truncate, errors.BlobCorruptError)])
-async def test_source_that_changes_during_the_push_is_named_and_the_tag_stays(
+async def test_file_that_changes_during_the_push_is_named_and_the_tag_is_not_set(
     image: Path, tmp_path: Path, change: Callable[[Path], None], error: type[errors.LayoutError]
 ) -> None:
-    blob = image / "blobs/sha256" / hashlib.sha256(LAYER).hexdigest()
+    blob = layouts.file_of(image, LAYER)
 
     def on_event(event: ocipush.Event) -> None:
         if isinstance(event, ocipush.PushStarted):
@@ -145,8 +141,8 @@ async def test_source_that_changes_during_the_push_is_named_and_the_tag_stays(
         assert registry.repository("a").tags == {}
 
 
-async def test_file_that_shrinks_while_it_is_read_is_the_sources_fault(image: Path, tmp_path: Path) -> None:
-    blob = image / "blobs/sha256" / hashlib.sha256(LAYER).hexdigest()
+async def test_file_that_shrinks_while_it_is_read_is_an_error_of_the_source(image: Path, tmp_path: Path) -> None:
+    blob = layouts.file_of(image, LAYER)
 
     def on_event(event: ocipush.Event) -> None:
         if isinstance(event, ocipush.BlobStarted) and event.size == len(LAYER):
@@ -158,10 +154,10 @@ async def test_file_that_shrinks_while_it_is_read_is_the_sources_fault(image: Pa
         assert registry.repository("a").tags == {}
 
 
-async def test_content_replaced_during_the_push_is_the_sources_fault_and_the_tag_stays(
+async def test_content_replaced_during_the_push_is_an_error_of_the_source_and_the_tag_is_not_set(
     image: Path, tmp_path: Path
 ) -> None:
-    blob = image / "blobs/sha256" / hashlib.sha256(LAYER).hexdigest()
+    blob = layouts.file_of(image, LAYER)
 
     def on_event(event: ocipush.Event) -> None:
         if isinstance(event, ocipush.PushStarted):
@@ -175,11 +171,11 @@ async def test_content_replaced_during_the_push_is_the_sources_fault_and_the_tag
         assert not registry.repository("a").uploads
 
 
-async def test_disk_that_fails_is_the_sources_fault_and_is_not_tried_again(
+async def test_failing_disk_is_an_error_of_the_source_and_is_not_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = os.urandom(1024) * 1024
-    layouts.write_layout(tmp_path / "app", [layouts.add_manifest(tmp_path / "app", [layer])])
+    layouts.write_image(tmp_path / "app", layer)
     reads: list[int] = []
 
     def fail(*arguments: int) -> bytes:
@@ -196,14 +192,14 @@ async def test_disk_that_fails_is_the_sources_fault_and_is_not_tried_again(
         assert caught.value.origin == "source"
         assert (tmp_path / "app/blobs") in Path(caught.value.path).parents
         assert registry.repository("a").tags == {}
-        assert len(reads) <= 2  # the layer's, and the config's beside it
+        assert len(reads) <= 2  # of the layer, and of the config beside it
 
 
-async def test_index_rewritten_between_list_and_push_never_moves_a_tag_to_half_an_image(tmp_path: Path) -> None:
+async def test_index_rewritten_between_list_and_push_never_sets_a_tag_to_an_incomplete_image(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    layouts.write_layout(store / "app", [layouts.add_manifest(store / "app", [LAYER])], ref="r.example/app:1")
+    layouts.write_image(store / "app", LAYER, ref="r.example/app:1")
     replacement = layouts.add_manifest(store / "app", [b"another"])
-    (store / "app/blobs/sha256" / hashlib.sha256(b"another").hexdigest()).unlink()
+    layouts.file_of(store / "app", b"another").unlink()
     (listed,) = ocipush.list_images(store)
     layouts.write_layout(store / "app", [replacement], ref="r.example/app:1")
     async with Registry() as registry:
@@ -212,40 +208,18 @@ async def test_index_rewritten_between_list_and_push_never_moves_a_tag_to_half_a
         assert not registry.requests
 
 
-async def test_content_embedded_in_a_descriptor_is_sent_where_its_blob_is_absent(tmp_path: Path) -> None:
+async def test_content_embedded_in_a_descriptor_is_sent_when_its_file_is_missing(tmp_path: Path) -> None:
     layout = tmp_path / "app"
-    config = layouts.add_blob(layout, b"{}", "application/vnd.oci.image.config.v1+json")
-    (layout / "blobs/sha256" / config["digest"].partition(":")[2]).unlink()
-    config["data"] = base64.b64encode(b"{}").decode()
-    document = {"schemaVersion": 2, "mediaType": layouts.MANIFEST, "config": config, "layers": []}
-    layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(document).encode(), layouts.MANIFEST)])
+    config = {**layouts.add_blob(layout, b"{}", layouts.CONFIG), "data": base64.b64encode(b"{}").decode()}
+    layouts.write_image(layout, config=config)
+    layouts.file_of(layout, b"{}").unlink()
     async with Registry() as registry:
         await ocipush.push(layout, target=f"{registry.host}/a:1", authfile=tmp_path / "none", verify=True)
         assert config["digest"] in registry.repository("a").blobs
 
 
-@pytest.mark.parametrize("include", [False, True])
-async def test_foreign_layer_is_sent_only_when_asked_for(tmp_path: Path, include: bool) -> None:
-    layout = tmp_path / "app"
-    foreign: dict[str, Any] = {
-        **layouts.add_blob(layout, b"windows", FOREIGN),
-        "urls": ["https://elsewhere.example/layer"],
-    }
-    if not include:
-        (layout / "blobs/sha256" / foreign["digest"].partition(":")[2]).unlink()
-    config = layouts.add_blob(layout, b"{}", "application/vnd.oci.image.config.v1+json")
-    document = {"schemaVersion": 2, "mediaType": layouts.MANIFEST, "config": config, "layers": [foreign]}
-    layouts.write_layout(layout, [layouts.add_blob(layout, json.dumps(document).encode(), layouts.MANIFEST)])
-    async with Registry() as registry:
-        result = await ocipush.push(
-            layout, target=f"{registry.host}/a:1", authfile=tmp_path / "none", include_foreign=include
-        )
-        assert (foreign["digest"] in registry.repository("a").blobs) == include
-        assert result.blobs[0].outcome == ("uploaded" if include else "foreign")
-
-
-async def test_registry_that_asks_to_wait_is_waited_for(image: Path) -> None:
-    registry = Scripted(429, headers={"retry-after": "0"})
+async def test_wait_that_the_registry_asks_for_is_used(image: Path) -> None:
+    registry = ScriptedRegistry(429, headers={"retry-after": "0"})
     events: list[ocipush.Event] = []
     await push(image, registry, on_event=events.append, retry=ocipush.RetryPolicy(attempts=2, base=60))
     assert [event.delay for event in events if isinstance(event, ocipush.RetryScheduled)] == [0.0]
@@ -275,7 +249,7 @@ async def test_token_that_expires_during_a_push_is_renewed(image: Path, tmp_path
 
 async def test_progress_ends_with_the_last_byte_of_each_blob(tmp_path: Path) -> None:
     layout = tmp_path / "app"
-    layouts.write_layout(layout, [layouts.add_manifest(layout, [bytes(3_000_000), b""])])
+    layouts.write_image(layout, bytes(3_000_000), b"")
     last: dict[str, tuple[int, int]] = {}
     ids: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""docker-registry that is killed and comes back, or whose storage takes no more, and nginx in front of a registry."""
+"""docker-registry that is killed and restarted or runs out of storage, and nginx in front of a registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 
 def free_port() -> int:
@@ -23,18 +23,18 @@ def free_port() -> int:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until somebody listens."""
+    """Wait until the port accepts connections."""
     for _ in range(1000):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         assert process.poll() is None, log.read_text()
         time.sleep(0.01)
-    raise AssertionError(f"nobody listens on port {port}: {log.read_text()}")
+    raise AssertionError(f"nothing listens on port {port}: {log.read_text()}")
 
 
 class RestartableRegistry:
-    """A plain docker-registry on a port that it keeps over its lives; ``user`` runs it."""
+    """A plain docker-registry that keeps its port when it is restarted; ``user`` runs it."""
 
     def __init__(self, home: Path, *, user: str | None = None) -> None:
         self.home = home
@@ -58,13 +58,13 @@ class RestartableRegistry:
         wait_for(self.port, self._process, self.home / "log")
 
     def kill(self) -> None:
-        """SIGKILL: nothing is tidied up."""
+        """SIGKILL: there is no clean-up."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def digest_of(self, reference: str) -> str | None:
-        """What skopeo reads there, or None."""
+        """The digest that skopeo reads, or None."""
         command = ["skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", f"docker://{reference}"]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         return run.stdout.strip() if run.returncode == 0 else None
@@ -83,8 +83,8 @@ def registry_home() -> Generator[Path]:
 
 @contextmanager
 def running(registry: RestartableRegistry) -> Generator[RestartableRegistry]:
-    registry.start()
     try:
+        registry.start()
         yield registry
     finally:
         registry.kill()
@@ -109,13 +109,13 @@ def small_disk(directory: Path, size: str) -> Generator[None]:
 
 
 @contextmanager
-def nginx(home: Path, upstream: str, *settings: str) -> Generator[str]:
-    """Nginx in front of ``upstream``, with these lines in its location; its host and port."""
+def nginx(home: Path, upstream: str, *settings: str, tls: Sequence[str] = ()) -> Generator[str]:
+    """Nginx in front of ``upstream``, with these lines in its location, and those of TLS in its server; its host and port."""
     port = free_port()
     home.mkdir()
     folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "\n".join(f"{name}_temp_path {home / name};" for name in folders)
-    lines = "\n".join(settings)
+    lines, more = "\n".join(settings), "\n".join(tls)
     owner = "user root;" if os.geteuid() == 0 else ""
     (home / "nginx.conf").write_text(
         f"""
@@ -128,7 +128,8 @@ def nginx(home: Path, upstream: str, *settings: str) -> Generator[str]:
             access_log off;
             {temporary}
             server {{
-                listen 127.0.0.1:{port};
+                listen 127.0.0.1:{port}{" ssl" if tls else ""};
+                {more}
                 location / {{
                     proxy_pass http://{upstream};
                     proxy_set_header Host $http_host;

@@ -1,4 +1,4 @@
-"""Servers and clients that nobody here wrote: Debian's docker-registry, nginx, tinyproxy, skopeo, umoci and buildah."""
+"""Servers and clients of other projects: Debian's docker-registry, nginx, tinyproxy, skopeo, umoci and buildah."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOOLS = ("docker-registry", "skopeo", "umoci", "buildah", "nginx", "tinyproxy")
 
 @pytest.fixture(scope="session", autouse=True)
 def _tools() -> None:
-    """Skip without the tools; where CI should have installed them, fail."""
+    """Skip without the tools; fail on CI, which should have installed them."""
     missing = [tool for tool in TOOLS if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin") is None]
     if missing and os.environ.get("CI"):
         pytest.fail(f"CI should have installed {', '.join(missing)}")
@@ -37,7 +37,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of images by all tools but buildah."""
+    """A store of images written by all tools but buildah."""
     store = tmp_path_factory.mktemp("store")
     work = tmp_path_factory.mktemp("work")
     for architecture in ("amd64", "arm64"):
@@ -53,7 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def buildah_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index written by buildah, where it runs: it needs root or user namespaces."""
+    """An index written by buildah, which needs root or user namespaces."""
     home = tmp_path_factory.mktemp("buildah")
     probe = subprocess.run(
         [*images.buildah_command(home), "from", "scratch"], capture_output=True, text=True, check=False
@@ -66,8 +66,8 @@ def buildah_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def large_layout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An image of one layer of 1 GiB, written by skopeo."""
+    """An image of one layer of 256 MiB, written by skopeo."""
     layout = tmp_path_factory.mktemp("large") / "large"
-    images.write_large_image(layout, 1024**3)
+    images.write_large_image(layout, 256 * 1024**2)
     yield layout
     shutil.rmtree(layout)

@@ -1,4 +1,4 @@
-"""Images that umoci, skopeo and buildah write: layouts that nothing of ours had a hand in."""
+"""Images that umoci, skopeo and buildah write: layouts that ocipush had no part in."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_umoci_image(layout: Path, *, architecture: str = "amd64") -> None:
 
 
 def write_index_directory(directory: Path, layouts: list[Path]) -> None:
-    """In skopeo's ``dir:`` form, an image index of the images that skopeo copies there out of ``layouts``."""
+    """In skopeo's ``dir:`` form, an image index of images that skopeo copies from ``layouts``."""
     manifests: list[dict[str, Any]] = []
     directory.mkdir()
     for layout in layouts:
@@ -136,7 +136,7 @@ def root_of(layout: Path, tag: str | None = None) -> dict[str, Any]:
 
 
 def reachable(layout: Path, digest: str) -> set[str]:
-    """The digests of all that a digest of a layout refers to; umoci leaves blobs behind that nothing refers to."""
+    """The digests of all that a digest of a layout refers to; umoci leaves unreferenced blobs behind."""
     path = layout / "blobs" / Path(*digest.split(":"))
     found = {digest}
     document = json.loads(path.read_bytes())
@@ -152,5 +152,5 @@ def digest_of(path: Path) -> str:
 
 
 def digests_in(directory: Path) -> set[str]:
-    """The digests of the manifests and blobs that skopeo wrote to a ``dir:``, hashed anew."""
+    """The digests of the manifests and blobs that skopeo wrote to a ``dir:``, hashed again."""
     return {digest_of(path) for path in directory.iterdir() if path.name != "version"}

@@ -86,7 +86,7 @@ class Server:
 
 @contextmanager
 def docker_registry(kind: Kind, home: Path) -> Generator[Server]:
-    """Run docker-registry as ``kind`` says; what it stores goes when it ends."""
+    """Run docker-registry, and delete what it stored at the end."""
     settings: dict[str, Any] = {
         "version": "0.1",
         "log": {"level": "info", "formatter": "json", "accesslog": {"disabled": True}},
@@ -133,7 +133,7 @@ def docker_registry(kind: Kind, home: Path) -> Generator[Server]:
 
 
 def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
-    """Wait until docker-registry says which port it listens on."""
+    """Wait until docker-registry has logged the port it listens on."""
     for _ in range(1000):
         for line in log.read_text().splitlines():
             if "listening on" in line:

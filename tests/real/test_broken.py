@@ -1,4 +1,4 @@
-"""Real servers that break: killed in mid-push, out of disk, not allowed to write, behind a proxy with limits of its own."""
+"""Real servers that break: killed during a push, out of disk space, without write permission, behind a proxy with limits."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ def home() -> Iterator[Path]:
         yield made
 
 
-def image(path: Path, *layers: bytes) -> tuple[Path, str]:
+def write_image(path: Path, *layers: bytes) -> tuple[Path, str]:
     """A layout, and the digest of its manifest."""
-    manifest = layouts.add_manifest(path, list(layers))
-    layouts.write_layout(path, [manifest])
-    return path, str(manifest["digest"])
+    layouts.write_image(path, *layers)
+    return path, layouts.root_digest(path)
 
 
 def push(source: Path, target: str, **options: Any) -> ocipush.PushResult:
@@ -44,9 +43,9 @@ def push(source: Path, target: str, **options: Any) -> ocipush.PushResult:
     return ocipush.sync.push(source, target=target, authfile=source / "none", **options)
 
 
-def test_registry_that_is_killed_in_mid_push_and_comes_back_gets_the_whole_image(home: Path, tmp_path: Path) -> None:
+def test_registry_killed_and_restarted_during_a_push_gets_the_whole_image(home: Path, tmp_path: Path) -> None:
     layers = [os.urandom(MIB) * 64, os.urandom(MIB) * 16, b"small"]
-    source, digest = image(tmp_path / "app", *layers)
+    source, digest = write_image(tmp_path / "app", *layers)
     killed: list[float] = []
 
     def on_event(event: ocipush.Event) -> None:
@@ -67,9 +66,9 @@ def test_registry_that_is_killed_in_mid_push_and_comes_back_gets_the_whole_image
         assert result.sent > sum(map(len, layers))
 
 
-def test_registry_that_stays_away_is_an_error_and_the_tag_stays_as_it_was(home: Path, tmp_path: Path) -> None:
-    old, old_digest = image(tmp_path / "old", b"old")
-    new, _ = image(tmp_path / "new", os.urandom(MIB) * 64)
+def test_registry_that_stays_down_is_an_error_and_the_tag_is_unchanged(home: Path, tmp_path: Path) -> None:
+    old, old_digest = write_image(tmp_path / "old", b"old")
+    new, _ = write_image(tmp_path / "new", os.urandom(MIB) * 64)
 
     def on_event(event: ocipush.Event) -> None:
         if isinstance(event, ocipush.BlobProgress) and event.size > MIB:
@@ -92,15 +91,15 @@ def refused(registry: RestartableRegistry, source: Path) -> errors.RegistryError
     return caught.value
 
 
-def says_so(error: errors.RegistryError) -> None:
-    """docker-registry tells the reason to its log alone, so the error has to lead there."""
+def assert_points_to_the_log(error: errors.RegistryError) -> None:
+    """docker-registry writes the reason only to its log, so the error has to point there."""
     assert (error.status, error.codes, error.attempts) == (500, ("UNKNOWN",), 2)
-    assert "look into its log" in str(error)
+    assert "check its log" in str(error)
 
 
-def test_disk_that_is_full_is_the_registrys_error_and_the_tag_stays_as_it_was(home: Path, tmp_path: Path) -> None:
-    old, old_digest = image(tmp_path / "old", b"old")
-    new, _ = image(tmp_path / "new", os.urandom(16 * MIB))
+def test_full_disk_is_an_error_of_the_registry_and_the_tag_is_unchanged(home: Path, tmp_path: Path) -> None:
+    old, old_digest = write_image(tmp_path / "old", b"old")
+    new, _ = write_image(tmp_path / "new", os.urandom(16 * MIB))
     with ExitStack() as stack:
         registry = RestartableRegistry(home)
         try:
@@ -110,25 +109,25 @@ def test_disk_that_is_full_is_the_registrys_error_and_the_tag_stays_as_it_was(ho
         stack.enter_context(running(registry))
         push(old, f"{registry.host}/app:1")
         error = refused(registry, new)
-        says_so(error)
+        assert_points_to_the_log(error)
         assert registry.digest_of(f"{registry.host}/app:1") == old_digest
         registry.kill()
 
 
-def test_storage_that_may_not_be_written_is_the_registrys_error(home: Path, tmp_path: Path) -> None:
+def test_storage_without_write_permission_is_an_error_of_the_registry(home: Path, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("runs docker-registry as another user, which takes root")
-    source, _ = image(tmp_path / "app", b"layer")
+    source, _ = write_image(tmp_path / "app", b"layer")
     registry = RestartableRegistry(home, user="nobody")
     registry.data.mkdir(mode=0o755)
     with running(registry):
         error = refused(registry, source)
-        says_so(error)
+        assert_points_to_the_log(error)
         assert registry.digest_of(f"{registry.host}/app:1") is None
 
 
-def test_proxy_that_takes_bodies_of_one_mebibyte_gets_chunks(home: Path, tmp_path: Path) -> None:
-    source, digest = image(tmp_path / "app", os.urandom(5 * MIB), os.urandom(3 * MIB), b"small")
+def test_proxy_with_a_limit_of_one_mebibyte_gets_chunks(home: Path, tmp_path: Path) -> None:
+    source, digest = write_image(tmp_path / "app", os.urandom(5 * MIB), os.urandom(3 * MIB), b"small")
     with (
         running(RestartableRegistry(home)) as registry,
         nginx(home / "nginx", registry.host, "client_max_body_size 1m;") as front,
@@ -137,8 +136,8 @@ def test_proxy_that_takes_bodies_of_one_mebibyte_gets_chunks(home: Path, tmp_pat
         assert result.digest == digest == registry.digest_of(f"{registry.host}/app:1")
 
 
-def test_proxy_that_allows_too_little_says_so_with_its_own_words(home: Path, tmp_path: Path) -> None:
-    source, _ = image(tmp_path / "app", os.urandom(5 * MIB))
+def test_error_quotes_a_proxy_whose_limit_is_too_low(home: Path, tmp_path: Path) -> None:
+    source, _ = write_image(tmp_path / "app", os.urandom(5 * MIB))
     with (
         running(RestartableRegistry(home)) as registry,
         nginx(home / "nginx", registry.host, "client_max_body_size 1k;") as front,
@@ -148,8 +147,8 @@ def test_proxy_that_allows_too_little_says_so_with_its_own_words(home: Path, tmp
     assert "client_max_body_size" in str(caught.value.hint)
 
 
-def test_proxy_that_waits_less_long_than_a_commit_takes_loses_no_blob(home: Path, tmp_path: Path) -> None:
-    source, digest = image(tmp_path / "app", os.urandom(2 * MIB))
+def test_commit_that_outlasts_the_timeout_of_a_proxy_is_not_lost(home: Path, tmp_path: Path) -> None:
+    source, digest = write_image(tmp_path / "app", os.urandom(2 * MIB))
     slow: list[str] = []
     served: list[Registry] = []
 

@@ -29,8 +29,8 @@ def sha(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def said(answer: httpx.Response) -> str:
-    """What a client goes by: the status, Range, error codes, the blobs that are missing, and which headers there are."""
+def summary(answer: httpx.Response) -> str:
+    """What a client looks at: the status, Range, error codes, the blobs that are missing, and which headers there are."""
     body = answer.json() if "json" in answer.headers.get("content-type", "") else {}
     errors = body.get("errors", ())
     words = [answer.headers.get("range"), *(error["code"] for error in errors)]
@@ -42,7 +42,7 @@ def said(answer: httpx.Response) -> str:
 
 
 class Conversation:
-    """Asks one registry, and keeps what it said."""
+    """Asks one registry, and keeps what it answered."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, trust_env=False)
@@ -54,7 +54,7 @@ class Conversation:
         query = f"{'&' if '?' in self.location else '?'}digest={digest}" if digest else ""
         headers = {"content-range": place} if place else {}
         answer = self.http.request(method, self.location + query, content=data, headers=headers)
-        self.seen[topic] = said(answer)
+        self.seen[topic] = summary(answer)
         if answer.status_code in {202, 204} and "location" in answer.headers:
             self.location = answer.headers["location"]
 
@@ -113,7 +113,9 @@ def mounts(talk: Conversation) -> None:
         "from alone": {"from": "b"},
         "single POST": {"digest": sha(b"single")},
     }.items():
-        talk.seen[topic] = said(talk.http.post(UPLOADS, params=query, content=b"single" if "digest" in query else b""))
+        talk.seen[topic] = summary(
+            talk.http.post(UPLOADS, params=query, content=b"single" if "digest" in query else b"")
+        )
 
 
 def states(talk: Conversation) -> None:
@@ -160,7 +162,7 @@ def manifests(talk: Conversation) -> None:
         ("without blobs", "three", json.dumps(lacking).encode()),
         ("not a manifest", "four", b"[]"),
     ):
-        talk.seen[topic] = said(talk.http.put(f"/v2/a/manifests/{name}", content=content, headers=kind))
+        talk.seen[topic] = summary(talk.http.put(f"/v2/a/manifests/{name}", content=content, headers=kind))
     for topic, path in {
         "tag of the query": "/v2/a/manifests/one",
         "tag": "/v2/a/manifests/two",
@@ -168,7 +170,7 @@ def manifests(talk: Conversation) -> None:
         "unknown blob": f"/v2/new/blobs/{sha(b'none')}",
         "referrers": f"/v2/a/referrers/{sha(b'subject')}",
     }.items():
-        talk.seen[topic] = said(talk.http.get(path, headers=accept))
+        talk.seen[topic] = summary(talk.http.get(path, headers=accept))
 
 
 @pytest.mark.parametrize("subject", [chunks, closing, mounts, states, broken_bodies, manifests])

@@ -26,6 +26,31 @@ with_login = pytest.mark.parametrize("server", ["htpasswd", "token"], indirect=T
 with_tokens = pytest.mark.parametrize("server", ["token"], indirect=True)
 
 
+LOGIN_TOOLS = ["skopeo", "buildah"]
+
+
+@pytest.mark.parametrize("server", ["htpasswd"], indirect=True)
+@pytest.mark.parametrize("tool", LOGIN_TOOLS)
+@pytest.mark.parametrize("namespace", ["", "/team"], ids=["registry", "namespace"])
+async def test_login_that_another_tool_saved_is_used(
+    server: Server, store: Path, tmp_path: Path, tool: str, namespace: str
+) -> None:
+    file = tmp_path / "auth.json"
+    command = [tool, "login", "--authfile", str(file), "--username", LOGIN.username, "--password-stdin"]
+    command += ["--tls-verify=false", f"{server.host}{namespace}"]
+    run = subprocess.run(command, input=LOGIN.password, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    before = file.read_bytes()
+    result = await ocipush.push("umoci", store=store, target=f"{server.host}/team/app:v1", authfile=file)
+    assert not result.unchanged
+    if namespace:
+        with pytest.raises(ocipush.errors.AuthenticationError):
+            await ocipush.push("umoci", store=store, target=f"{server.host}/other/app:v1", authfile=file)
+    with pytest.raises(ocipush.errors.CredentialError, match="does not write"):
+        ocipush.save_login(server.host, LOGIN, authfile=file)
+    assert file.read_bytes() == before
+
+
 def tokens_of(server: Server) -> TokenService:
     assert server.tokens is not None
     return server.tokens
@@ -45,7 +70,9 @@ async def test_push_without_the_right_login_is_refused(
 
 @with_login
 @pytest.mark.parametrize(("password", "code"), [(LOGIN.password, 0), ("guessed", 1)], ids=["right", "wrong"])
-def test_login_is_saved_once_the_registry_knows_it(server: Server, tmp_path: Path, password: str, code: int) -> None:
+def test_login_is_saved_only_when_the_registry_accepts_it(
+    server: Server, tmp_path: Path, password: str, code: int
+) -> None:
     authfile = tmp_path / "auth.json"
     command = [sys.executable, "-m", "ocipush", "image", "login", server.host, "--username", LOGIN.username]
     command += ["--password-stdin", "--check", "--authfile", str(authfile)]
@@ -57,7 +84,7 @@ def test_login_is_saved_once_the_registry_knows_it(server: Server, tmp_path: Pat
 
 
 @with_tokens
-async def test_one_token_for_what_is_pushed_serves_a_whole_push(server: Server, store: Path) -> None:
+async def test_one_token_serves_a_whole_push(server: Server, store: Path) -> None:
     service = tokens_of(server)
     await ocipush.push("index", store=store, target=f"{server.host}/team/app:v1", **server.push_options)
     ((_, claims),) = service.tokens
@@ -66,7 +93,7 @@ async def test_one_token_for_what_is_pushed_serves_a_whole_push(server: Server, 
 
 
 @with_tokens
-async def test_anonymous_token_pushes_where_anybody_may(server: Server, store: Path) -> None:
+async def test_anonymous_token_pushes_to_a_public_repository(server: Server, store: Path) -> None:
     service = tokens_of(server)
     service.anonymous = ("pull", "push")
     result = await ocipush.push("umoci", store=store, target=f"{server.host}/public/app:v1", **server.options(None))
@@ -75,7 +102,7 @@ async def test_anonymous_token_pushes_where_anybody_may(server: Server, store: P
 
 
 @with_tokens
-async def test_anonymous_token_that_only_pulls_leaves_nothing_behind(server: Server, store: Path) -> None:
+async def test_anonymous_token_without_push_leaves_nothing_behind(server: Server, store: Path) -> None:
     tokens_of(server).anonymous = ("pull",)
     with pytest.raises(ocipush.errors.AuthenticationError, match="UNAUTHORIZED"):
         await ocipush.push("umoci", store=store, target=f"{server.host}/team/app:v1", **server.options(None))
@@ -92,7 +119,7 @@ async def test_token_that_lacks_the_right_to_push_is_renewed_once_for_all_blobs(
 
 
 @with_tokens
-async def test_token_that_ends_before_it_was_promised_to_is_renewed(server: Server, store: Path) -> None:
+async def test_token_that_expires_early_is_renewed(server: Server, store: Path) -> None:
     service = tokens_of(server)
     service.lifetime = 2
     async with ocipush.Pusher(store=store, **server.push_options) as pusher:

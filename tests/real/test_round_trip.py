@@ -8,11 +8,11 @@ import os
 import subprocess
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import pytest
-from tests.real.images import digests_in, reachable, root_of
+from tests.real.images import digests_in, reachable, root_of, run
 
 import ocipush
 
@@ -43,7 +43,7 @@ def assert_same(server: Server, target: str, layout: Path, directory: Path) -> N
 
 
 @pytest.mark.parametrize("image", IMAGES)
-async def test_image_arrives_digest_for_digest_and_is_then_unchanged(
+async def test_image_is_read_back_with_the_same_digests_and_is_then_unchanged(
     server: Server, store: Path, tmp_path: Path, image: str
 ) -> None:
     target = f"{server.host}/team/{image}:v1"
@@ -56,7 +56,9 @@ async def test_image_arrives_digest_for_digest_and_is_then_unchanged(
     assert_same(server, target, store / image, tmp_path / "copy")
 
 
-async def test_index_of_buildah_arrives_digest_for_digest(server: Server, buildah_layout: Path, tmp_path: Path) -> None:
+async def test_index_of_buildah_is_read_back_with_the_same_digests(
+    server: Server, buildah_layout: Path, tmp_path: Path
+) -> None:
     target = f"{server.host}/team/buildah:v1"
     result = await ocipush.push(buildah_layout, target=target, **server.push_options)
     assert result.media_type == f"{OCI}.index.v1+json"
@@ -90,7 +92,8 @@ async def test_blobs_of_another_repository_are_mounted(server: Server, store: Pa
     assert_same(server, target, store / "umoci", tmp_path / "copy")
 
 
-async def test_sixty_four_pushes_at_once_all_arrive(server: Server, store: Path) -> None:
+@pytest.mark.parametrize("server", ["plain", "token"], indirect=True)
+async def test_sixty_four_concurrent_pushes_all_arrive(server: Server, store: Path) -> None:
     digests = {image: root_of(store / image)["digest"] for image in IMAGES}
     names = list(IMAGES)
     async with ocipush.Pusher(store=store, **server.push_options) as pusher:
@@ -110,11 +113,55 @@ async def test_sixty_four_pushes_at_once_all_arrive(server: Server, store: Path)
 
 
 @pytest.mark.parametrize("server", ["tls"], indirect=True)
-async def test_unknown_ca_is_refused_and_the_option_that_helps_is_named(server: Server, store: Path) -> None:
+async def test_unknown_ca_is_refused_and_the_hint_names_the_option(server: Server, store: Path) -> None:
     call = partial(
         ocipush.push, "umoci", store=store, target=f"{server.host}/team/app:v1", authfile="/nonexistent/auth.json"
     )
-    with pytest.raises(ocipush.errors.TLSVerificationError, match="--ca-file"):
+    with pytest.raises(ocipush.errors.TLSVerificationError, match="ca_file="):
         await call()
     result = await call(tls_verify=False)
     assert not result.unchanged
+
+
+@pytest.mark.parametrize("image", ["umoci", "index"])
+async def test_archive_of_skopeo_arrives_digest_for_digest(
+    server: Server, store: Path, tmp_path: Path, image: str
+) -> None:
+    archive, layout = tmp_path / f"{image}.tar", tmp_path / "layout"
+    run("skopeo", "copy", "--all", f"oci:{store / image}:v1", f"oci-archive:{archive}:v1")
+    layout.mkdir()
+    run("tar", "-xf", archive, "-C", layout)
+    target = f"{server.host}/team/{image}:archive"
+    result = await ocipush.push(archive, target=target, **server.push_options)
+    assert (result.digest, result.media_type) == (root_of(layout)["digest"], IMAGES[image])
+    assert_same(server, target, layout, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("image", ["umoci", "index"])
+async def test_directory_of_skopeo_arrives_digest_for_digest(
+    server: Server, store: Path, tmp_path: Path, image: str
+) -> None:
+    directory = tmp_path / image
+    run("skopeo", "copy", "--all", f"oci:{store / image}:v1", f"dir:{directory}")
+    target = f"{server.host}/team/{image}:dir"
+    result = await ocipush.push(directory, target=target, **server.push_options)
+    assert (result.digest, result.media_type) == (root_of(store / image)["digest"], IMAGES[image])
+    assert_same(server, target, store / image, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("compress", ["gzip", "none"])
+async def test_docker_archive_of_skopeo_arrives_with_the_same_layers(
+    server: Server, store: Path, tmp_path: Path, compress: Literal["gzip", "none"]
+) -> None:
+    archive = tmp_path / "saved.tar"
+    target = f"{server.host}/team/saved:{compress}"
+    run("skopeo", "copy", f"oci:{store / 'umoci'}:v1", f"docker-archive:{archive}:{target}")
+    async with ocipush.Pusher(**server.push_options) as pusher:
+        result = await pusher.push(archive, compress=compress)
+        again = await pusher.push(archive, compress=compress)
+    assert (result.reference, again.unchanged, again.digest) == (target, True, result.digest)
+    server.skopeo("copy", f"docker://{target}", f"docker-archive:{tmp_path / 'pulled.tar'}")
+    saved, pulled = (
+        json.loads(run("tar", "-xOf", tmp_path / name, "manifest.json")) for name in ("saved.tar", "pulled.tar")
+    )
+    assert (pulled[0]["Config"], pulled[0]["Layers"]) == (saved[0]["Config"], saved[0]["Layers"])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import trustme
 
-LEEWAY = 60  # seconds after its end that docker-registry still takes a token
+LEEWAY = 60  # seconds that docker-registry accepts a token after it has expired
 
 
 def _base64(raw: bytes) -> str:
@@ -38,9 +38,9 @@ class TokenService:
 
     Attributes:
         users: passwords by user name.
-        anonymous: the actions that whoever has no login is granted.
-        lifetime: seconds that docker-registry takes a token for; whole ones, and cut down by up to one.
-        promised: what the answer says of that, ``expires_in``.
+        anonymous: the actions that are granted without a login.
+        lifetime: whole seconds that docker-registry accepts a token for, less up to one.
+        promised: the lifetime in its answer, ``expires_in``.
         withheld: how many of the next tokens lack the right to push.
         queries: the query of each request.
         tokens: each token that was issued, and what it grants.
@@ -98,7 +98,7 @@ class TokenService:
 
     @contextmanager
     def running(self) -> Generator[TokenService]:
-        """Serve on a free port of this machine; ``realm`` tells where."""
+        """Serve on a free port of this machine; ``realm`` is its URL."""
         service = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -15,6 +15,7 @@ from ocipush._http.urls import append_digest, resolve_location, same_origin
 from ocipush._registry.answers import error_for, parse_warnings
 from ocipush._registry.challenge import Challenge, parse_challenges
 from ocipush._registry.error_body import parse_failure
+from ocipush._registry.statuses import Kind
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -139,7 +140,7 @@ def test_answer_becomes_its_typed_error_with_the_registrys_words(
     status: int, code: str, cls: type[errors.RegistryError]
 ) -> None:
     body = json.dumps({"errors": [{"code": code, "message": "the words"}]}) if code else "<html><b>the words</b>"
-    error = error_for(answered("PUT", "https://h/x?sig=secret", status, body.encode()))
+    error = error_for(answered("PUT", "https://h/x?sig=secret", status, body.encode()), Kind.COMMIT)
     assert type(error) is cls
     assert "the words" in str(error)
     assert "secret" not in str(error)
@@ -148,13 +149,15 @@ def test_answer_becomes_its_typed_error_with_the_registrys_words(
 
 def test_refusal_of_a_manifest_for_whatever_reason_is_told_as_one() -> None:
     body = b'{"errors":[{"code":"DIGEST_INVALID","message":"unsupported digest algorithm"}]}'
-    error = error_for(answered("PUT", "https://h/v2/a/manifests/1", 400, body))
+    error = error_for(answered("PUT", "https://h/v2/a/manifests/1", 400, body), Kind.MANIFEST)
     assert type(error) is errors.ManifestRejectedError
-    assert type(error_for(answered("PUT", "https://h/v2/a/manifests/1", 500, body))) is errors.RegistryError
+    failed = error_for(answered("PUT", "https://h/v2/a/manifests/1", 500, body), Kind.MANIFEST)
+    assert type(failed) is errors.RegistryError
 
 
 def test_html_answer_is_not_a_registrys() -> None:
-    error = error_for(answered("GET", "https://h/", 404, b"<html>no</html>", {"content-type": "text/html"}))
+    page = answered("GET", "https://h/", 404, b"<html>no</html>", {"content-type": "text/html"})
+    error = error_for(page, Kind.LOGIN)
     assert type(error) is errors.UnexpectedResponseError
 
 

@@ -16,6 +16,7 @@ from ocipush._http.answer import Answer
 from ocipush._http.request import Request
 from ocipush._registry.answers import error_for
 from ocipush._registry.authorizer import Authorizer
+from ocipush._registry.statuses import Kind
 from ocipush._registry.token import MAX_GRANT, parse_grant
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def refuse(challenge: str) -> Answer:
 
 
 def challenged(login: Login | None = PASSWORD, *, realm: str = "https://auth.example/token", **more: str) -> Authorizer:
-    authorizer = Authorizer(login, tls_verify=True)
+    authorizer = Authorizer(login, registry="registry.example", tls_verify=True)
     challenge(authorizer, realm=realm, **more)
     return authorizer
 
@@ -79,7 +80,7 @@ def challenge(authorizer: Authorizer, used: str | None = None, *, scope: str = S
 
 async def test_nothing_is_sent_before_the_origin_asks_for_it() -> None:
     service = TokenService()
-    assert await Authorizer(PASSWORD, tls_verify=True).header(SCOPE, service) is None
+    assert await Authorizer(PASSWORD, registry="registry.example", tls_verify=True).header(SCOPE, service) is None
     assert service.asked == []
 
 
@@ -226,7 +227,7 @@ async def test_challenge_that_changes_gets_no_token_of_the_one_before() -> None:
 
 
 async def test_scope_that_is_not_the_specifications_is_asked_for_as_it_is() -> None:
-    service, authorizer = TokenService(), Authorizer(PASSWORD, tls_verify=True)
+    service, authorizer = TokenService(), Authorizer(PASSWORD, registry="registry.example", tls_verify=True)
     authorizer.learn(refuse('Bearer realm="https://auth.example/t",service="ecr",scope="aws"'), SCOPE, None)
     assert await authorizer.header(SCOPE, service) == "Bearer t1"
     assert await authorizer.header("repository:other:pull,push", service) == "Bearer t1"
@@ -270,10 +271,10 @@ async def test_identity_token_that_is_refused_is_no_anonymous_push(status: int) 
 
 
 async def test_identity_token_is_no_password_for_basic() -> None:
-    authorizer = Authorizer(IDENTITY, tls_verify=True)
+    authorizer = Authorizer(IDENTITY, registry="registry.example", tls_verify=True)
     assert not authorizer.learn(refuse('Basic realm="r"'), SCOPE, None)
     assert await authorizer.header(SCOPE, TokenService()) is None
-    assert "identity token" in (error_for(refuse('Basic realm="r"'), authorizer).hint or "")
+    assert "identity token" in (error_for(refuse('Basic realm="r"'), Kind.LOGIN, authorizer).hint or "")
 
 
 async def test_refresh_token_replaces_what_was_there_until_it_is_refused() -> None:
@@ -374,6 +375,42 @@ async def test_realm_that_is_no_plain_https_address_gets_no_login(realm: str) ->
     assert service.asked == []
 
 
+@pytest.mark.parametrize(
+    ("tls_verify", "realm", "allowed"),
+    [
+        (True, "https://token.example/t", True),
+        (True, "http://token.example/t", False),
+        (True, "http://127.0.0.1:9/t", True),
+        (True, "http://[::1]:9/t", True),
+        (True, "http://localhost/t", True),
+        (True, "http://localhost.example/t", False),
+        (False, "http://token.example/t", True),
+        (False, "ftp://token.example/t", False),
+        (False, "https:///t", False),
+        (False, "http://[", False),
+    ],
+)
+async def test_login_is_sent_to_a_token_service_over_tls_or_where_plain_http_is_allowed(
+    tls_verify: bool, realm: str, allowed: bool
+) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    async def fetch(request: Request) -> Answer:
+        asked.append((request.url, dict(request.headers)))
+        return Answer(request, 200, {}, b'{"token": "t"}')
+
+    authorizer = Authorizer(Login("u", "p"), registry="registry.example", tls_verify=tls_verify)
+    challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
+    authorizer.learn(Answer(Request(method="GET", url=""), 401, challenge, b""), "s", None)
+    if allowed:
+        assert await authorizer.header("s", fetch) == "Bearer t"
+        assert asked == [(f"{realm}?scope=s", {"Authorization": "Basic dTpw"})]
+    else:
+        with pytest.raises(errors.UnsafeLocationError):
+            await authorizer.header("s", fetch)
+        assert asked == []
+
+
 async def test_user_information_and_fragment_of_a_realm_are_dropped() -> None:
     service = TokenService()
     await challenged(realm="https://evil:pass@auth.example/t?a=b#c").header("", service)
@@ -437,12 +474,27 @@ def test_grant_does_not_show_its_tokens() -> None:
 
 
 async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() -> None:
-    service, authorizer = TokenService(), challenged()
-    await authorizer.header(SCOPE, service)
-    authorizer._spent.append("token-0123456789")
-    echo = f"{BASIC}; correct horse; correct+horse; Bearer token-0123456789"
+    def answer(asked: Asked) -> tuple[int, dict[str, Any]]:
+        tokens = {"token": f"token-0123456789-{len(service.asked)}", "refresh_token": "refresh-0123456789"}
+        return 200, {**tokens, "expires_in": 20}
+
+    service, authorizer = TokenService(answer=answer), challenged()
+    held = await authorizer.header(SCOPE, service)
+    await anyio.sleep(20)
+    held_next = await authorizer.header(SCOPE, service)
+    assert [asked.method for asked in service.asked] == ["GET", "POST"]  # the second by the refresh token
+    assert (held, held_next) == ("Bearer token-0123456789-1", "Bearer token-0123456789-2")
+    echo = f"{BASIC}; correct horse; correct+horse; {held}; {held_next}; refresh-0123456789"
     body = json.dumps({"errors": [{"code": echo, "message": echo}]}).encode()
-    error = error_for(Answer(Request(method="GET", url="https://registry.example/v2/"), 400, {}, body), authorizer)
-    assert "…" in error.detail
-    for secret in ("dXNlcjpjb3JyZWN0IGhvcnNl", "correct horse", "correct+horse", "token-0123456789"):
-        assert secret not in f"{error} {error.detail} {error.codes}"
+    request = Request(method="GET", url="https://registry.example/v2/")
+    error = error_for(Answer(request, 400, {}, body), Kind.LOGIN, authorizer)
+    told = f"{error} {error.detail} {error.codes}"
+    assert "Bearer …; Bearer …; …" in error.detail
+    for secret in (
+        "dXNlcjpjb3JyZWN0IGhvcnNl",
+        "correct horse",
+        "correct+horse",
+        "token-0123456789",
+        "refresh-0123456789",
+    ):
+        assert secret not in told

@@ -7,10 +7,12 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from ocipush._registry.endpoint import Endpoint
-from ocipush.errors import BlobMissingError, RegistryError
+from ocipush._registry.retry import RetryPolicy
+from ocipush.errors import AuthenticationError, BlobMissingError, ConnectFailedError, RegistryError
 
 if TYPE_CHECKING:
     from ocipush._events import BlobOutcome
+    from ocipush._registry.client import Route
 
 pytestmark = pytest.mark.anyio
 
@@ -95,3 +97,19 @@ async def test_those_who_wait_fail_with_the_registry_and_go_on_where_only_the_so
     assert waiter.calls == asked
     assert len(raised) == 2 - asked
     assert len(set(map(id, raised))) == len(raised)
+
+
+async def test_plain_http_is_never_used_after_tls_has_worked() -> None:
+    endpoint, asked = Endpoint("127.0.0.1:1", None, tls_verify=False), list[str]()
+    failures = [AuthenticationError("no"), ConnectFailedError("gone", refused=True)]
+
+    async def question(route: Route) -> None:
+        asked.append(route.base)
+        if len(asked) == 1:
+            route.prove()
+        raise failures[len(asked) - 1]
+
+    for failure in failures:
+        with pytest.raises(type(failure)):
+            await endpoint.ask(question, retry=RetryPolicy(attempts=1), warn=asked.append, on_retry=print)
+    assert asked == ["https://127.0.0.1:1"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -23,24 +24,24 @@ LOCATION = f"{URL}/blobs/uploads/1?_state=secret"
 KEPT: dict[str, Any] = {"location": LOCATION, "least": 0, "most": None, "acknowledged": 4}
 
 
-def page(directory: Path) -> SavedSession:
-    return Journal(directory).page(URL, Descriptor(digest=Digest.of(b"content!"), size=8))
+def saved(directory: Path) -> SavedSession:
+    return Journal(directory).session(URL, Descriptor(digest=Digest.of(b"content!"), size=8))
 
 
 def keep(directory: Path, text: str) -> Path:
-    path = page(directory)._path
+    path = saved(directory)._path
     path.write_text(text)
     path.chmod(0o600)
     return path
 
 
 async def test_session_that_was_kept_is_taken_up_once(tmp_path: Path) -> None:
-    await page(tmp_path).note(Session(LOCATION, 8, acknowledged=4))
+    await saved(tmp_path).note(Session(LOCATION, 8, acknowledged=4))
     assert [one.stat().st_mode & 0o777 for one in tmp_path.iterdir()] == [0o600]
-    session = await page(tmp_path).claim()
+    session = await saved(tmp_path).claim()
     assert session is not None
     assert (session.location, session.acknowledged) == (LOCATION, 4)
-    assert await page(tmp_path).claim() is None
+    assert await saved(tmp_path).claim() is None
 
 
 def make_wide(path: Path) -> None:
@@ -62,13 +63,13 @@ async def test_session_that_somebody_else_can_have_written_is_not_taken_up(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(keep(tmp_path, json.dumps(KEPT)))
-    assert await page(tmp_path).claim() is None
+    assert await saved(tmp_path).claim() is None
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
-async def test_session_of_another_user_is_not_taken_up(tmp_path: Path) -> None:
-    os.chown(keep(tmp_path, json.dumps(KEPT)), 12345, 12345)
-    assert await page(tmp_path).claim() is None
+async def test_session_of_another_user_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = keep(tmp_path, json.dumps(KEPT)).stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)  # root alone could give the file away
+    assert await saved(tmp_path).claim() is None
 
 
 @pytest.mark.parametrize(
@@ -82,9 +83,10 @@ async def test_session_of_another_user_is_not_taken_up(tmp_path: Path) -> None:
         ('{"a": ' + "9" * 5000 + "}", "it has an integer of more than 600 digits"),
         ('{"location": "/a", "location": "/b"}', "it has a duplicate key: 'location'"),
         (json.dumps({**KEPT, "location": None}), "location: Input should be a valid string"),
-        (json.dumps({**KEPT, "location": "file:///etc/passwd"}), "not an http or https URL"),
-        (json.dumps({**KEPT, "location": "/v2/"}), "not an http or https URL"),
-        (json.dumps({**KEPT, "location": "https://h:99999/"}), "Port out of range 0-65535"),
+        (json.dumps({**KEPT, "location": ["https://h/?_state=secret"]}), "location: Input should be a valid string"),
+        (json.dumps({**KEPT, "location": "file:///etc/passwd?_state=secret"}), "not an http or https URL"),
+        (json.dumps({**KEPT, "location": "/v2/?_state=secret"}), "not an http or https URL"),
+        (json.dumps({**KEPT, "location": "https://h:99999/?_state=secret"}), "Port out of range 0-65535"),
         (
             json.dumps({**KEPT, "least": "x"}),
             "least: Input should be a valid integer, unable to parse string as an integer",
@@ -99,8 +101,9 @@ async def test_session_of_another_user_is_not_taken_up(tmp_path: Path) -> None:
 async def test_page_that_makes_no_sense_is_none_and_one_line_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: str, reason: str
 ) -> None:
-    path = keep(tmp_path, kept)
-    assert await page(tmp_path).claim() is None
+    path, page = keep(tmp_path, kept), saved(tmp_path)
+    assert await page.claim() is None
+    await page.release()
     assert caplog.messages[0].startswith(f"{path} cannot be used to resume an upload: {reason}")
     assert len(caplog.messages) == 1
     assert "\n" not in caplog.text.strip()
@@ -110,8 +113,8 @@ async def test_page_that_makes_no_sense_is_none_and_one_line_says_why(
 
 @pytest.mark.parametrize(("least", "most"), [(0, None), (5, 4096), (4096, 0)])
 async def test_chunk_sizes_that_were_announced_are_taken_up(tmp_path: Path, least: int, most: int | None) -> None:
-    await page(tmp_path).note(Session(LOCATION, 8, least=least, most=most))
-    session = await page(tmp_path).claim()
+    await saved(tmp_path).note(Session(LOCATION, 8, least=least, most=most))
+    session = await saved(tmp_path).claim()
     assert session is not None
     assert (session.least, session.most) == (least, most or None)
 
@@ -119,7 +122,7 @@ async def test_chunk_sizes_that_were_announced_are_taken_up(tmp_path: Path, leas
 @pytest.mark.parametrize(("acknowledged", "read"), [(-5, 0), (9, 8), (10**30, 8)])
 async def test_count_that_cannot_be_is_brought_into_the_blob(tmp_path: Path, acknowledged: int, read: int) -> None:
     keep(tmp_path, json.dumps({**KEPT, "acknowledged": acknowledged}))
-    session = await page(tmp_path).claim()
+    session = await saved(tmp_path).claim()
     assert session is not None
     assert session.acknowledged == read
 
@@ -127,8 +130,51 @@ async def test_count_that_cannot_be_is_brought_into_the_blob(tmp_path: Path, ack
 async def test_page_is_written_through_no_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("untouched")
-    one = page(tmp_path)
+    one = saved(tmp_path)
     one._path.with_suffix(f".{os.getpid()}").symlink_to(victim)
     await one.note(Session(LOCATION, 8))
     assert victim.read_text() == "untouched"
-    assert await page(tmp_path).claim() is not None
+    assert await saved(tmp_path).claim() is not None
+
+
+async def test_session_of_a_blob_that_is_being_uploaded_is_not_taken_up_by_another(tmp_path: Path) -> None:
+    first, second = saved(tmp_path), saved(tmp_path)
+    assert await first.claim() is None
+    await first.note(Session(LOCATION, 8, acknowledged=4))
+    assert await second.claim() is None
+    await second.note(Session(f"{LOCATION}2", 8, acknowledged=8))
+    await second.forget()
+    await second.release()
+    assert json.loads(first._path.read_text())["location"] == LOCATION
+    await first.release()
+    third = saved(tmp_path)
+    session = await third.claim()
+    assert session is not None
+    assert session.location == LOCATION
+    await third.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_lock_that_its_owner_removes_meanwhile_is_not_mistaken_for_one(tmp_path: Path) -> None:
+    first, second = saved(tmp_path), saved(tmp_path)
+    await first.claim()
+    await first.release()
+    await second.claim()
+    assert second._path.with_suffix(".lock").exists()
+    assert not second._is_taken
+    await second.release()
+
+
+async def test_names_of_temporary_files_differ_though_the_process_has_the_same_number(tmp_path: Path) -> None:
+    assert saved(tmp_path)._unique() != saved(tmp_path)._unique()
+
+
+async def test_full_disk_is_told_and_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    page = saved(tmp_path)
+    await page.note(Session(LOCATION, 8, acknowledged=4))
+    assert page.problem == "No space left on device"
+    assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,7 @@ async def push(tmp_path: Path, held: bytes, *, named: bytes | None = None) -> oc
         return httpx.Response(404 if request.method == "HEAD" else 201)
 
     path = tmp_path / "app"
-    layouts.write_layout(path, [layouts.add_manifest(path, [b"one", b"two", b"three"])])
+    layouts.write_image(path, b"one", b"two", b"three")
     async with ocipush.Pusher(
         authfile=tmp_path / "none", transport=httpx.MockTransport(answer), retry=ocipush.RetryPolicy(attempts=1)
     ) as pusher:
@@ -77,7 +77,7 @@ async def test_large_document_is_parsed_in_a_worker_thread_and_believed(
     assert set(outcomes.values()) == {"uploaded"}
 
 
-@pytest.mark.parametrize("name", ["empty descriptors", "objects of one key", "annotations", "deep lists", "no UTF-8"])
+@pytest.mark.parametrize("name", ["empty descriptors", "objects of one key", "annotations", "deep lists", "not UTF-8"])
 async def test_push_goes_on_where_a_hostile_document_is_held(
     tmp_path: Path, parsed_on: list[tuple[int, int]], name: str
 ) -> None:

@@ -78,6 +78,47 @@ def test_bodies_that_are_too_large_shrink_step_by_step_and_then_end() -> None:
     assert sizes == list(LADDER)
 
 
+def page(status: int) -> Any:
+    return answer(status, answered_by="web page")
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500, 503])
+def test_large_body_refused_by_a_web_page_is_followed_by_smaller_ones_for_this_blob(status: int) -> None:
+    limits = Limits()
+    lessons, sizes = Lessons(limits, None), list[int | None]()
+    for _ in range(3):
+        lessons.learn(page(status), WHOLE)
+        sizes.append(lessons.chunk_size)
+    assert sizes[-1] == 64 * MIB
+    assert sizes[0] == (None if status >= 500 else 64 * MIB)  # a temporary status is believed once
+    assert limits.whole is None
+    lessons.arrived(CHUNK)
+    assert limits.whole == 64 * MIB
+
+
+def test_smallest_body_refused_by_a_web_page_is_final() -> None:
+    lessons = Lessons(Limits(), None)
+    small = Sent(Step("PUT", 0, LADDER[-1], final=True, ranged=False))
+    assert lessons.learn(page(403), small) is None
+
+
+def test_web_page_that_refuses_every_size_ends_the_upload() -> None:
+    limits = Limits()
+    lessons, session, sent = Lessons(limits, None), Session("https://r.example/u", 100 * MIB), WHOLE
+    attempts = 0
+    while lessons.learn(page(403), sent):
+        attempts += 1
+        sent = Sent(session.next_step(limits, chunk_size=lessons.chunk_size))
+    assert attempts == len(LADDER)
+
+
+def test_registry_without_place_is_tried_twice() -> None:
+    lessons = Lessons(Limits(), None)
+    full = answer(500, detail="UNKNOWN: unknown error: write /var/lib/registry/x: no space left on device")
+    assert lessons.learn(full, WHOLE) == BROKEN
+    assert lessons.learn(full, WHOLE) is None
+
+
 def test_same_size_refused_again_is_final() -> None:
     lessons = Lessons(Limits(), None)
     too_large = answer(413, cls=errors.BlobTooLargeError, limit=30 * MIB)

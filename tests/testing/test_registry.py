@@ -418,13 +418,16 @@ def test_command_that_cannot_listen_says_why_in_one_line_and_exits_with_1(host: 
 def test_interrupted_command_exits_with_130() -> None:
     command = [sys.executable, "-m", "ocipush.testing", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        host = process.stdout.readline().strip()
-        assert httpx.get(f"http://{host}/v2/", trust_env=False).status_code == 200
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-        assert process.stderr.read() == ""
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            host = process.stdout.readline().strip()
+            assert httpx.get(f"http://{host}/v2/", trust_env=False).status_code == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
 
 
 def test_the_fixture_runs_a_registry_for_blocking_code(ocipush_registry: Registry) -> None:

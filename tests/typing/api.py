@@ -91,6 +91,14 @@ async def asynchronous(context: ssl.SSLContext, logins: Mapping[str, ocipush.Log
     ocipush.Pusher("store")  # type: ignore[call-arg]
 
 
+async def logins(registry: str) -> ocipush.Login | None:
+    """Logins can come from several files, and from a function, sync or async."""
+    ocipush.Pusher(authfile=["docker", "podman", Path("auth.json")], credentials=logins)
+    ocipush.Pusher(credentials=lambda registry: ocipush.Login("user", registry))
+    ocipush.Pusher(credentials={registry: ocipush.Login(registry_token="token")})
+    return None
+
+
 async def wrong_types(pusher: ocipush.Pusher) -> None:
     """Each option refuses what is not of its type, wherever it is given."""
     ocipush.Pusher(store=1)  # type: ignore[arg-type]
@@ -107,6 +115,8 @@ async def wrong_types(pusher: ocipush.Pusher) -> None:
     ocipush.Pusher(chunk_size="16MiB")  # type: ignore[arg-type]
     ocipush.Pusher(resume_dir=1)  # type: ignore[arg-type]
     ocipush.Pusher(user_agent=b"mine")  # type: ignore[arg-type]
+    ocipush.Pusher(authfile=["docker", 1])  # type: ignore[list-item]
+    ocipush.Pusher(credentials=len)  # type: ignore[arg-type]
     await pusher.push("app", target=1)  # type: ignore[arg-type]
     await pusher.push("app", ref=1)  # type: ignore[arg-type]
     await pusher.push("app", on_event="print")  # type: ignore[arg-type]

@@ -7,10 +7,10 @@ import os
 import sys
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+from click.core import ParameterSource
 
 import ocipush
 
@@ -28,12 +28,16 @@ from .messages import (
     start_logging,
     translate,
 )
-from .progress import make_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .progress import Mode
+
+
+# The options of every connection: as the library calls them, and as they are kept.
+_ENVIRONMENT: Final = ParameterSource.ENVIRONMENT
+_CONNECTION: Final = {name: name for name in ("ca_file", "cert", "key", "cert_dir", "proxy", "no_proxy")}
 
 
 class _Cli(click.Group):
@@ -117,17 +121,23 @@ def image() -> None:
 def push(name: str, progress: Mode | None, form: str, deadline: float | None, **given: Any) -> None:
     """Push IMAGE to a registry.
 
-    IMAGE is the name of a directory in the store, or a recorded reference.
+    IMAGE is the name of a directory in the store, a recorded reference, or a path to a layout or an archive: it starts
+    with /, ./ or ../.
     """
     _check_stdout()
     _begin("ocipush.credentials")
-    options = _given(store="images_store_dir", authfile="authfile", ca_file="ca_file")
+    options = _given(store="images_store_dir", authfile="authfile", **_CONNECTION)
     options |= {option: value for option, value in given.items() if value not in {None, ()}}
     if deadline is not None:
         options["retry"] = ocipush.RetryPolicy(deadline=deadline)
     mode: Mode = progress or ("none" if _set("quiet") else "auto")
+    from pathlib import Path  # here, as the next: `--version` does without
+
+    from .progress import make_progress
+
     with make_progress(mode, sys.stderr, is_logged=bool(_set("debug"))) as show:
-        call = partial(ocipush.push, name, on_event=show, **options)
+        source = Path(name) if _options.is_path(name) else name
+        call = partial(ocipush.push, source, on_event=show, **options)
         stopping = "stopping: closing uploads; press Ctrl-C again to quit immediately"
         result = _signals.run(call, on_stop=partial(show.stop, stopping))
     if not _set("quiet") and mode != "json":
@@ -148,7 +158,8 @@ def list_(form: str) -> None:
         return
     if not images and not _set("quiet"):
         store = _set("images_store_dir") or _options.DEFAULT_STORE
-        say(f"no images in the store {store}" if Path(store).is_dir() else f"the store {store} does not exist")
+        is_there = os.path.isdir(store)  # noqa: PTH112 - pathlib would cost `--version` 4 ms
+        say(f"no images in the store {store}" if is_there else f"the store {store} does not exist")
     rows = [("NAME", "REF", "DIGEST", "SIZE")]
     for found in images:
         size = "-" if found.size is None else format_size(found.size)
@@ -158,9 +169,17 @@ def list_(form: str) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _one_authfile() -> dict[str, Any]:
+    files = _set("authfile") or ()
+    if len(files) > 1:
+        raise click.UsageError("a login is kept in one file: give --authfile once")
+    return {"authfile": files[0]} if files else {}
+
+
 def _read_password(username: str | None, password: str | None, *, stdin: bool) -> str:
+    visible = password is not None and click.get_current_context().get_parameter_source("password") is not _ENVIRONMENT
     if stdin:
-        if password is not None:
+        if visible:
             raise click.UsageError("-p and --password-stdin exclude each other")
         if username is None:
             raise click.UsageError("--password-stdin needs --username")
@@ -168,8 +187,9 @@ def _read_password(username: str | None, password: str | None, *, stdin: bool) -
             return sys.stdin.buffer.read().decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise click.UsageError("the password on stdin is not UTF-8") from None
-    if password is not None:
+    if visible:
         say("warning: other users can see a password on the command line; use --password-stdin")
+    if password is not None:
         return password
     return _ask("Password", hide_input=True)
 
@@ -186,8 +206,14 @@ def _ask(what: str, *, hide_input: bool = False) -> str:
 
 @click.command()
 @click.argument("registry")
-@click.option("--username", "-u", metavar="NAME", help="Username.  [default: prompt for it]")
-@click.option("--password", "-p", metavar="VALUE", help="Password, which other users can see in the process list.")
+@click.option("--username", "-u", cls=_options.EnvOption, metavar="NAME", help="Username.  [default: prompt for it]")
+@click.option(
+    "--password",
+    "-p",
+    cls=_options.EnvOption,
+    metavar="VALUE",
+    help="Password, which other users can see in the process list.",
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
 @click.option("--check", is_flag=True, help="Check the login with the registry before it is saved.")
 @_options.tls_option
@@ -202,6 +228,7 @@ def login(
 ) -> None:
     """Save a login for REGISTRY."""
     _begin("ocipush")
+    authfile = _one_authfile()
     if username is None and not password_stdin:
         username = _ask("Username")
     secret = _read_password(username, password, stdin=password_stdin)
@@ -211,12 +238,13 @@ def login(
     entry = ocipush.Login(username, secret)
     if check:
 
-        async def ask() -> None:
-            async with ocipush.Pusher(tls_verify=tls_verify, **_given(ca_file="ca_file")) as pusher:
-                await pusher.check_login(registry, login=entry)
+        async def ask() -> bool:
+            async with ocipush.Pusher(tls_verify=tls_verify, **_given(**_CONNECTION)) as pusher:
+                return await pusher.check_login(registry, login=entry)
 
-        _signals.run(ask)
-    ocipush.save_login(registry, entry, **_given(authfile="authfile"))
+        if not _signals.run(ask):
+            say(f"warning: {registry} did not ask for the login, so it was not checked: reading needs none there")
+    ocipush.save_login(registry, entry, **authfile)
     if not _set("quiet"):
         say(f"login saved for {registry}")
 
@@ -227,7 +255,7 @@ def login(
 def logout(registry: str) -> None:
     """Remove the login for REGISTRY."""
     _begin("ocipush.credentials")
-    removed = ocipush.remove_login(registry, **_given(authfile="authfile"))
+    removed = ocipush.remove_login(registry, **_one_authfile())
     if not _set("quiet"):
         say(f"login removed for {registry}" if removed else f"no login for {registry}")
 

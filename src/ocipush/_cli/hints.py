@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # The option, or the command, that does what a parameter of the library does.
 OPTIONS: Final = {
     "allow_hosts": "--allow-host",
     "authfile": "--authfile",
     "ca_file": "--ca-file",
+    "cert": "--cert",
+    "cert_dir": "--cert-dir",
     "chunk_size": "--chunk-size",
+    "compress": "--compress",
     "concurrency": "--concurrency",
     "credentials": "`ocipush image login`",
     "deadline": "--deadline",
+    "follow_links": "--follow-links",
     "force": "--force",
+    "key": "--key",
     "mount_from": "--mount-from",
+    "no_proxy": "--no-proxy",
+    "proxy": "--proxy",
     "ref": "--ref",
     "resume_dir": "--resume-dir",
     "store": "--images-store-dir",
@@ -75,13 +85,16 @@ def rewrite_hint(hint: str | None, *, store: str | None = None) -> str | None:
     return text or None
 
 
-def describe_invalid_option(error: Exception) -> str | None:
-    """What a ValueError or TypeError says of an option that the library refused; None for any other."""
+def describe_invalid_option(error: Exception, given: Mapping[str, Any]) -> str | None:
+    """What a ValueError or TypeError says of an option that the library refused; None for any other.
+
+    An option that was set by a variable of the environment is called by the variable's name.
+    """
     found = _INVALID.match(str(error))
     option = OPTIONS.get(found[1], "") if found is not None else ""
     if found is None or not option.startswith("--"):
         return None
-    return f"{option} {str(error)[found.end() :]}"
+    return f"{given.get('variables', {}).get(option, option)} {str(error)[found.end() :]}"
 
 
 def _is_library_only(clause: str) -> bool:

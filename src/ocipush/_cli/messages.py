@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..errors import AuthenticationError, ImageNotFoundError, OcipushError
-from .hints import describe_invalid_option, rewrite_hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +87,8 @@ def report_interrupt(given: Mapping[str, Any]) -> None:
 
 def report_usage(message: str, command: str) -> None:
     """Say what is wrong with the command line."""
-    say(f"error: {message[:1].lower()}{message[1:].removesuffix('.')}")
+    first = message[:1] if message[1:2].isupper() else message[:1].lower()  # a variable keeps its name
+    say(f"error: {first}{message[1:].removesuffix('.')}")
     say(f"hint: `{command} --help` shows the usage")
 
 
@@ -106,7 +106,9 @@ def report_failure(exc: Exception, given: Mapping[str, Any]) -> int:
     if "debug" in given:
         for line in "".join(traceback.format_exception(exc)).splitlines():
             say_json("Log", level="debug", message=line) if as_json else say(line)
-    if not isinstance(exc, OcipushError) and (invalid := describe_invalid_option(exc)) is not None:
+    from .hints import describe_invalid_option
+
+    if not isinstance(exc, OcipushError) and (invalid := describe_invalid_option(exc, given)) is not None:
         report_usage(invalid, f"ocipush {given.get('command', '')}".rstrip())
         return 2
     failure = _describe(exc, given)
@@ -127,9 +129,11 @@ def report_failure(exc: Exception, given: Mapping[str, Any]) -> int:
 
 def _describe(exc: Exception, given: Mapping[str, Any]) -> dict[str, str | None]:
     if isinstance(exc, OcipushError):
+        from .hints import rewrite_hint
+
         message, hint = exc.message, rewrite_hint(exc.hint, store=given.get("images_store_dir"))
-        if isinstance(exc, AuthenticationError) and given.get("command") == "login":
-            hint = "check the username and the password"
+        if isinstance(exc, AuthenticationError) and given.get("command") == "login" and "image login" in (hint or ""):
+            hint = "check the username and the password"  # not the command that was just run
     elif isinstance(exc, OSError):
         message, hint = str(exc), None
     else:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 import ocipush
 
@@ -60,6 +61,11 @@ def _options_with_value(group: click.Group) -> frozenset[str]:
     return frozenset(names - {"--tls-verify"})
 
 
+def is_path(image: str) -> bool:
+    """Whether an IMAGE is a path, not a name of the store."""
+    return image in {".", ".."} or image.startswith(("/", "./", "../"))
+
+
 def read_bool(_ctx: click.Context, _param: click.Parameter, value: str) -> bool:
     """Read one of the spellings that Go's flag package accepts."""
     if value not in _TRUE | _FALSE:
@@ -80,8 +86,12 @@ def read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Remember an option, which may stand before or after the subcommand."""
-    if value == "":
+    if value == "" or (isinstance(value, tuple) and "" in value):
         raise click.BadParameter("it is empty")
+    if is_from_environment(ctx, param) and param.name in ctx.obj:
+        return value  # it was given before the subcommand, or read there already
+    if isinstance(value, tuple):  # an option that can be repeated, also on both sides of the subcommand
+        value = ctx.obj.get(param.name, ()) + value or None
     if value is not None and value is not False:
         ctx.obj[param.name] = value
     return value
@@ -93,7 +103,35 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
-_global_option = partial(click.option, expose_value=False, callback=_keep)
+class EnvOption(click.Option):
+    """An option that a variable of the environment can set: ``--ca-file`` by ``OCIPUSH_CA_FILE``."""
+
+    def __init__(self, names: Sequence[str], **settings: Any) -> None:
+        longest = max(names, key=lambda name: (name.startswith("--"), len(name)))
+        variable = f"OCIPUSH_{longest.strip('-').replace('-', '_').upper()}"
+        chosen: dict[str, Any] = {"envvar": variable, "show_envvar": True, **settings}
+        super().__init__(names, **chosen)
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """What a wrong value is reported of: the variable, if it has it."""
+        if ctx is not None and is_from_environment(ctx, self):
+            return str(self.envvar)
+        return super().get_error_hint(ctx).partition(" (env")[0]
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Read the value, and remember the variable that it is from."""
+        if is_from_environment(ctx, self) and self.name not in ctx.obj:
+            ctx.obj.setdefault("variables", {})[self.opts[0]] = self.envvar
+        return super().process_value(ctx, value)
+
+
+def is_from_environment(ctx: click.Context, param: click.Parameter) -> bool:
+    """Whether an option has its value from a variable of the environment."""
+    return ctx.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT
+
+
+_option = partial(click.option, cls=EnvOption)
+_global_option = partial(_option, expose_value=False, callback=_keep)
 
 
 def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,11 +147,33 @@ def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         _global_option("--debug", is_flag=True, help="Log every request, and show tracebacks."),
         _global_option("--quiet", "-q", is_flag=True, help="Print only the result, warnings and errors."),
-        _global_option("--ca-file", metavar="FILE", help="Trust an additional CA certificate, a PEM file."),
+        _global_option(
+            "--ca-file", metavar="FILE", help="Trust additional CA certificates: a PEM file or a directory."
+        ),
+        _global_option("--cert", metavar="FILE", help="Client certificate, a PEM file."),
+        _global_option(
+            "--key", metavar="FILE", help="Key of the client certificate.  [default: in the file of --cert]"
+        ),
+        _global_option(
+            "--cert-dir",
+            metavar="DIR",
+            help="Directory with the certificates for each registry, like Docker's certs.d.",
+        ),
+        _global_option(
+            "--proxy", metavar="URL", help="Proxy for all registries.  [default: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY]"
+        ),
+        _global_option(
+            "--no-proxy",
+            metavar="HOSTS",
+            help="Hosts to reach without a proxy, separated by commas.  [default: NO_PROXY]",
+        ),
         _global_option(
             "--authfile",
             metavar="FILE",
-            help="Login file.  [env: OCIPUSH_AUTHFILE; default: /var/lib/ar/auth.json]",
+            multiple=True,
+            envvar=None,  # the library reads it
+            help="Login file, or docker or podman for the file of that tool. Can be repeated.  "
+            "[default: /var/lib/ar/auth.json]  [env var: OCIPUSH_AUTHFILE]",
         ),
         _global_option("--images-store-dir", metavar="DIR", help=f"Image store.  [default: {DEFAULT_STORE}]"),
     ):
@@ -121,14 +181,14 @@ def global_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-tls_option = click.option(
+tls_option = _option(
     "--tls-verify",
     callback=read_bool,
     default="true",
     metavar="[=true|false]",
     help="Verify TLS certificates. With false, any certificate is accepted, and plain HTTP too.  [default: true]",
 )
-format_option = click.option(
+format_option = _option(
     "--format",
     "form",
     type=click.Choice(["text", "json"]),
@@ -142,7 +202,7 @@ _PUSH_OPTIONS: Final = (
     click.option("--target", metavar="REF", help="Where to push to.  [default: the recorded reference]"),
     click.option("--ref", metavar="REF", help="Which image to push, if the layout holds several."),
     tls_option,
-    click.option(
+    _option(
         "--allow-host",
         "allow_hosts",
         multiple=True,
@@ -157,22 +217,30 @@ _PUSH_OPTIONS: Final = (
         help="Upload everything again, even blobs the registry claims to have.",
     ),
     click.option(
+        "--follow-links",
+        is_flag=True,
+        help="Follow symbolic links that lead out of the layout, too, and hash the files.",
+    ),
+    click.option(
+        "--compress",
+        type=click.Choice(["gzip", "none"]),
+        help="How layers of a `docker save` archive are compressed that are not yet.  [default: gzip]",
+    ),
+    _option(
         "--concurrency",
         type=click.IntRange(min=1),
         metavar="N",
         help="Maximum number of small blobs uploaded concurrently.",
     ),
-    click.option(
-        "--chunk-size", callback=read_size, metavar="SIZE", help="Upload blobs in chunks, for example of 16MiB."
-    ),
-    click.option("--resume-dir", metavar="DIR", help="Keep unfinished uploads in this directory, and resume them."),
-    click.option(
+    _option("--chunk-size", callback=read_size, metavar="SIZE", help="Upload blobs in chunks, for example of 16MiB."),
+    _option("--resume-dir", metavar="DIR", help="Keep unfinished uploads in this directory, and resume them."),
+    _option(
         "--deadline",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         help="Maximum time for the whole push.",
     ),
-    click.option(
+    _option(
         "--progress",
         type=click.Choice(["auto", "bar", "plain", "json", "none"]),
         callback=_keep,

@@ -1,45 +1,33 @@
-"""Find, save and remove the login of a registry in auth.json."""
+"""Find, save and remove the login of a registry in ``auth.json``, in the specification's form."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
+import stat
 import sys
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from .._oci.json import JSONError, is_text, read_json_object, validate
+from .._oci.json import is_text, validate
 from .._oci.reference import strip_white_space
 from ..errors import CredentialError
-from .base import _HUB_ALIASES, Login, registry_of
+from .base import HUB_ALIASES, Login, registry_of
+from .documents import TOOLS, Text, check_text, is_of_docker, load, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-
-_LOG = logging.getLogger("ocipush.credentials")
-DEFAULT_AUTHFILE: Final = "/var/lib/ar/auth.json"
-MAX_AUTHFILE: Final = 4 * 1024 * 1024  # bytes
-
-
-def _check_text(text: str) -> str:
-    if not is_text(text):
-        raise ValueError("not text that UTF-8 can encode")
-    return text
-
-
-_Text = Annotated[str, AfterValidator(_check_text)]
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    username: _Text = ""
-    password: _Text = Field(default="", repr=False)
+    username: Text = ""
+    password: Text = Field(default="", repr=False)
 
 
 class _AuthFile(BaseModel):
@@ -52,19 +40,19 @@ class _AuthFile(BaseModel):
     )
 
 
-def default_authfile() -> Path:
-    """``$OCIPUSH_AUTHFILE``, else ``/var/lib/ar/auth.json``."""
-    return Path(os.environ.get("OCIPUSH_AUTHFILE") or DEFAULT_AUTHFILE)
-
-
 def find_login(registry: str, *, authfile: str | os.PathLike[str] | None = None) -> Login | None:
     """The login saved for ``registry``; None if there is none, or if its user name or password is empty.
 
     Raises:
         CredentialError: the file cannot be read, or is malformed.
     """
-    path = Path(authfile) if authfile is not None else default_authfile()
-    registries = _registries(_load(path), path)
+    path = _path(authfile)
+    return login_in(load(path), path, registry)
+
+
+def login_in(document: dict[str, Any], path: Path, registry: str) -> Login | None:
+    """The login for ``registry`` in what was read from ``path``, as for :func:`find_login`."""
+    registries = _registries(document, path)
     found = next((registries[key] for key in _keys(registry) if key in registries), None)
     if found is None:
         return None
@@ -99,8 +87,8 @@ def save_login(registry: str, login: Login, *, authfile: str | os.PathLike[str] 
 def remove_login(registry: str, *, authfile: str | os.PathLike[str] | None = None) -> bool:
     """Remove a login; False if there was none. Raises CredentialError like :func:`save_login`."""
     key = strip_white_space(registry)
-    path = Path(authfile) if authfile is not None else default_authfile()
-    if not _registries(_load(path), path):
+    path = _path(authfile)
+    if not _registries(_load_own(path), path):
         return False  # without creating a directory or a lock file
 
     def change(registries: dict[str, Any]) -> bool:
@@ -114,22 +102,51 @@ def remove_login(registry: str, *, authfile: str | os.PathLike[str] | None = Non
 
 def _keys(registry: str) -> tuple[str, ...]:
     """The keys under which a registry's login may be saved: its own name, and the other names of Docker Hub."""
-    return tuple(dict.fromkeys((registry, *_HUB_ALIASES))) if registry in _HUB_ALIASES else (registry,)
+    return tuple(dict.fromkeys((registry, *HUB_ALIASES))) if registry in HUB_ALIASES else (registry,)
+
+
+def _path(authfile: str | os.PathLike[str] | None) -> Path:
+    """The one file that logins are saved in."""
+    name, *others = names_of(authfile)
+    if others:
+        raise CredentialError(
+            f"OCIPUSH_AUTHFILE names {len(others) + 1} login files, and a login is saved in one",
+            hint="name it with authfile=",
+        )
+    if name in TOOLS:
+        raise _foreign(f"the login file of {name}", str(name))
+    return Path(name)
+
+
+def _load_own(path: Path) -> dict[str, Any]:
+    document = load(path)
+    if is_of_docker(document):
+        raise _foreign(str(path), str(path))
+    return document
+
+
+def _foreign(what: str, source: str) -> CredentialError:
+    """The error for a file that other tools write. ocipush would write another form, or clear text beside a helper."""
+    return CredentialError(
+        f"{what} has the form of Docker and Podman, which ocipush reads but does not write",
+        hint="use `docker login` or `podman login`, or name another file with authfile=",
+        source=source,
+    )
 
 
 def _update(authfile: str | os.PathLike[str] | None, change: Callable[[dict[str, Any]], bool]) -> bool:
-    path = Path(authfile) if authfile is not None else default_authfile()
+    path = _path(authfile)
     try:
         path = path.resolve()  # a symlinked file stays a link
         _make_private(path.parent)
         with _locked(path) as locked:
-            document = _load(path)
+            document = _load_own(path)
             registries = _registries(document, path)
             changed = change(registries)
             if changed:
                 document = {**document, "registries": registries}
                 text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-                _replace(path, _check_text(text), locked=locked)
+                _replace(path, check_text(text), locked=locked)
             return changed
     # RuntimeError: a loop of symbolic links. ValueError: an unknown key contains 1e999, or half of a surrogate pair.
     except (OSError, RuntimeError, ValueError) as exc:
@@ -146,7 +163,11 @@ def _make_private(directory: Path) -> None:
 @contextmanager
 def _locked(path: Path) -> Generator[bool]:
     """Lock a file beside ``path``, because a rename would defeat a lock on the file itself. Yields whether it is locked."""
-    with open(path.with_name(path.name + ".lock"), "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
+    flags = getattr(os, "O_NONBLOCK", 0)  # do not wait for the reader of a FIFO
+    name = path.with_name(path.name + ".lock")
+    with open(name, "a", opener=lambda name, mode: os.open(name, mode | flags, 0o600)) as lock:
+        if not stat.S_ISREG(os.fstat(lock.fileno()).st_mode):
+            raise OSError(f"{name} is not a regular file")
         yield _flock(lock)
 
 
@@ -186,27 +207,6 @@ def _replace(path: Path, text: str, *, locked: bool) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_AUTHFILE + 1)
-            mode = os.fstat(file.fileno()).st_mode
-    except FileNotFoundError:
-        return {}
-    except OSError as exc:
-        raise CredentialError(f"{path} cannot be read: {exc.strerror}", source=str(path)) from exc
-    if mode & 0o077 and os.name == "posix":
-        _LOG.warning("%s can be read by others: its mode should be 0600", path)
-    if len(raw) > MAX_AUTHFILE:
-        raise CredentialError(f"{path} is larger than 4 MiB", source=str(path))
-    try:
-        return read_json_object(raw)
-    except JSONError as exc:
-        at, source = (f", at line {exc.line}", f"{path}:{exc.line}") if exc.line else ("", str(path))
-        problem = exc.problem
-    raise CredentialError(f"{path} {problem}{at}", source=source)  # not the whole text: it may show a part of the file
 
 
 def _registries(document: dict[str, Any], path: Path) -> dict[str, Any]:

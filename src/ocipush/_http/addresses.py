@@ -43,7 +43,7 @@ _NETWORKS: Final[tuple[tuple[Network, Privacy], ...]] = tuple(
     )
     for text in texts
 )
-_PLAIN_HINT: Final = "--tls-verify=false (tls_verify=False) allows plain HTTP, for trusted networks only"
+_PLAIN_HINT: Final = "tls_verify=False allows plain HTTP, for trusted networks only"
 _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
 
@@ -177,7 +177,7 @@ class AddressPolicy:
         if fitting:
             raise self._refusal(url, f"at {found} in plain HTTP", hint=_PLAIN_HINT)
         host = urlsplit(url).netloc.rpartition("@")[2]
-        allow = f"if this is intended, --allow-host {host} (allow_hosts=) allows it"
+        allow = f"if this is intended, allow {host} with allow_hosts="
         raise self._refusal(url, f"at {found}", hint=None if loopback_only else allow)
 
     def _is_public_enough(self, address: str) -> bool:

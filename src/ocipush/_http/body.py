@@ -9,8 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
+import anyio.lowlevel
 import httpx
+
+from .._threads import check_cancelled, run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 SLICE: Final = 256 * 1024  # bytes read, and encrypted, at a time
 MOUNTS: Final = Path("/proc/self/mountinfo")
+_SAMPLE: Final = 1024 * 1024  # bytes between two looks at whether a file is in memory
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", None)  # Linux: read what is in memory, and do not wait for the disk
 
 
@@ -55,7 +58,35 @@ class FileBody(httpx.AsyncByteStream):
         if count := self._read_now(space, start):
             await anyio.lowlevel.checkpoint()  # other tasks can run
             return count
-        return await anyio.to_thread.run_sync(self._read_all, space, start)
+        return await run_in_thread(self._read_all, space, start)
+
+    def is_in_memory(self, start: int, size: int) -> bool:
+        """Whether ``size`` bytes from ``start`` on can be sent without waiting for a disk. True if the system cannot tell.
+
+        It looks at samples: what is read from a disk comes in larger pieces.
+        """
+        if _NOWAIT is None or self._flags == 0:
+            return True
+        space = memoryview(bytearray(1))
+        for sample in range(start, start + size, _SAMPLE):
+            if not self._read_now(space, sample):
+                return False
+        return self._read_now(space, start + size - 1) > 0
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether nobody can tell what of the file is in memory, as on FUSE and NFS, so that only threads may read it."""
+        return _NOWAIT is not None and self._flags is None
+
+    async def load(self, start: int, size: int) -> None:
+        """Have a thread read these bytes, so that they are in memory."""
+        await run_in_thread(self._load, start, size)
+
+    def _load(self, start: int, size: int) -> None:
+        space = memoryview(bytearray(min(SLICE, size)))
+        for position in range(start, start + size, SLICE):
+            check_cancelled()
+            _read_at(self.descriptor, space[: start + size - position], self.offset + position)
 
     def _read_now(self, space: memoryview, start: int) -> int:
         """Read the part of the next slice that is in memory; 0 if a worker thread has to wait for it, or find its end.
@@ -78,6 +109,16 @@ class FileBody(httpx.AsyncByteStream):
         if count < len(space):
             raise self.too_short(start + count)
         return count
+
+    async def read_whole(self) -> bytes:
+        """All bytes of a small body.
+
+        Raises:
+            EOFError: the file is shorter than that.
+        """
+        if self.is_in_memory(0, self.length):
+            return self.read(0, self.length)
+        return await run_in_thread(self.read, 0, self.length)
 
     def read(self, start: int, size: int) -> bytes:
         """``size`` bytes from ``start`` on, or what is left of the body.

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Final, Self, cast
 import anyio
 import httpx
 
-from ..errors import UnsafeLocationError
+from ..errors import TransportError, UnsafeLocationError
 from .answer import Answer
 from .body import FileBody
 from .environment import default_transport
 from .failures import failure_of, stalled
+from .redact import conceal_error
 from .urls import ExactURL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from .addresses import AddressPolicy
+    from .proxy import ProxyRules
     from .request import Request
     from .timeouts import Timeouts
 
@@ -40,31 +42,59 @@ class Client:
     """Sends requests on shared connections, over HTTP/1.1: its flow control does not throttle uploads."""
 
     def __init__(
-        self, *, verify: ssl.SSLContext, timeouts: Timeouts, user_agent: str, transport: httpx.AsyncBaseTransport | None
+        self,
+        *,
+        verify: ssl.SSLContext,
+        timeouts: Timeouts,
+        user_agent: str,
+        transport: httpx.AsyncBaseTransport | None,
+        rules: ProxyRules | None = None,
     ) -> None:
         self.timeouts = timeouts
-        self._transport = transport or default_transport(verify)
+        self._transport = transport or default_transport(verify, rules)
         self._whole_urls = transport is not None
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         self._policy: AddressPolicy | None = None
+        self._hide: Callable[[str], str] = str
 
-    def guarded(self, policy: AddressPolicy) -> Self:
-        """The same client and connections for one registry: requests to other hosts need the permission of ``policy``."""
+    def guarded(self, policy: AddressPolicy, hide: Callable[[str], str] = str) -> Self:
+        """The same client and connections for one registry: requests to other hosts need the permission of ``policy``.
+
+        ``hide`` conceals secrets in what errors and the log say, because it may come from the registry.
+        """
         client = copy.copy(self)
-        client._policy = policy
+        client._policy, client._hide = policy, hide
         return client
+
+    @property
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """Where the connections are; several clients can have the same."""
+        return self._transport
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: Request, *, count: Callable[[int], None] | None = None) -> Answer:
         """Send one request once and read its answer, at most 4 MiB of it (64 KiB of an error).
+
+        ``count`` is called with how many times the request was sent: a second time if the first connection was closed by
+        the server before a byte of the request left.
 
         Raises:
             TransportError: no usable answer came.
             UnsafeLocationError: the registry may not point there.
         """
+        try:
+            answer = await self._exchange(request, count)
+        except TransportError as exc:
+            conceal_error(exc, self._hide)
+            raise
+        if _LOG.isEnabledFor(logging.DEBUG):
+            _LOG.debug("%s: %d", self._hide(str(request)), answer.status)
+        return answer
+
+    async def _exchange(self, request: Request, count: Callable[[int], None] | None) -> Answer:
         url, timeouts = request.url, self.timeouts
         prepared = self._prepare(request)
         policy = self._policy
@@ -75,16 +105,17 @@ class Client:
         answer = timeouts.answer if request.commits is None else timeouts.for_commit(request.commits)
         started = anyio.current_time()
         with anyio.CancelScope() as scope:
-            self._watch(scope, request.body, answer)
+            prepared.extensions["clock"] = self._watch(scope, request.body, answer)
             try:
                 response = await self._transport.handle_async_request(prepared)
                 content = await _read(response)
             except (httpx.HTTPError, ssl.SSLError, UnicodeError) as exc:  # httpx does not map the last two
                 raise failure_of(exc, request, before=before, named=named) from exc
+            finally:
+                if count is not None:
+                    count(1 + prepared.extensions.get("resent", 0))
             if policy is not None and own and (address := response.extensions.get("address")):
                 policy.note(address)
-            if _LOG.isEnabledFor(logging.DEBUG):
-                _LOG.debug("%s: %d", request, response.status_code)
             latency = response.extensions.get("latency")
             return Answer(request, response.status_code, _fields(response), content, latency=latency)
         raise stalled(request, anyio.current_time() - started)
@@ -125,16 +156,18 @@ class Client:
             prepared.extensions["target"] = target
         return prepared
 
-    def _watch(self, scope: anyio.CancelScope, body: bytes | FileBody, answer: float | None) -> None:
-        """Move the deadline of ``scope`` as bytes are sent; after the last one, it is ``answer`` seconds."""
-        stall, connect = self.timeouts.stall, self.timeouts.connect
+    def _watch(self, scope: anyio.CancelScope, body: bytes | FileBody, answer: float | None) -> Callable[[bool], None]:
+        """Move the deadline of ``scope`` as bytes are sent; after the last one, it is ``answer`` seconds.
+
+        Returns a function that stops the clock (False), or starts it anew (True).
+        """
+        stall = self.timeouts.stall
 
         def allow(seconds: float | None) -> None:
             scope.deadline = float("inf") if seconds is None else anyio.current_time() + seconds
 
         if not isinstance(body, FileBody):
-            allow(None if answer is None else answer + (connect or 0))
-            return
+            return self._clock(allow, answer)
         left, since, report = body.length, 0, body.on_sent
 
         def sent(count: int) -> None:
@@ -149,7 +182,12 @@ class Client:
                 report(count)
 
         body.on_sent = sent
-        allow(None if stall is None else stall + (connect or 0))
+        return self._clock(allow, stall)
+
+    def _clock(self, allow: Callable[[float | None], None], limit: float | None) -> Callable[[bool], None]:
+        first = None if limit is None else limit + (self.timeouts.connect or 0)
+        allow(first)
+        return lambda runs: allow(first if runs else None)
 
 
 @lru_cache(maxsize=64)

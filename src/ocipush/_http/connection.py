@@ -12,6 +12,7 @@ import h11
 import httpx
 
 from .body import FileBody
+from .stream import SENDFILE
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -72,8 +73,11 @@ class Connection:
         """
         self._head, self._interim, self._broken, self.latency = None, 0, None, None
         self.has_sent, self.may_repeat = False, True
+        content: bytes | FileBody = body
+        if isinstance(body, FileBody) and body.length <= SMALL:
+            content = await body.read_whole()
         self._stream.begin()
-        first, rest = self._start(request, body)
+        first, rest = self._start(request, content)
         try:
             self._stream.put(first)
         except httpx.WriteError as exc:
@@ -96,9 +100,7 @@ class Connection:
         try:
             head = self._http.send(request) or b""
             if isinstance(body, FileBody):
-                if body.length > SMALL:
-                    return head, body
-                body = body.read(0, SMALL)
+                return head, body
             content = self._http.send(h11.Data(data=body)) if body else b""
             return b"".join((head, content or b"", self._http.send(h11.EndOfMessage()) or b"")), None
         except h11.LocalProtocolError as exc:
@@ -156,15 +158,23 @@ class Connection:
 
     async def _send_uncopied(self, body: FileBody) -> int:
         """Have the system send the file; how many bytes it sent before it could not, or all of them."""
-        position = 0
+        position = ready = 0
         while position < body.length:
+            if ready < (end := min(position + SENDFILE, body.length)):
+                if not body.is_in_memory(ready, end - ready):
+                    if body.waits_for_disk:
+                        break
+                    await body.load(ready, end - ready)
+                ready = end
             try:
-                count = self._stream.send_file(body.descriptor, body.offset + position, body.length - position)
+                count = self._stream.send_file(body.descriptor, body.offset + position, ready - position)
             except BlockingIOError:
                 await self._stream.writable()
                 continue
-            if not count:  # copying works, or shows why not
+            if count is None:
                 break
+            if count == 0:
+                raise body.too_short(position)
             self.may_repeat = False
             position += count
             body.sent(count)

@@ -12,9 +12,9 @@ from .tls import Context
 from .transport import Transport
 
 
-def default_transport(context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
-    """Our own transport, which connects directly or through the environment's proxies."""
-    rules = ProxyRules.from_environment()
+def default_transport(context: ssl.SSLContext, rules: ProxyRules | None = None) -> httpx.AsyncBaseTransport:
+    """Our own transport, which connects directly or through proxies: those of ``rules``, or of the environment."""
+    rules = rules or ProxyRules.from_environment()
     ours = Transport(context, rules=rules)
     return SocksTransport(rules, ours, context) if rules.may_use_socks else ours
 

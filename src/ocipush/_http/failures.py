@@ -25,16 +25,17 @@ _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LEN
 # And what it says of a server that has no version of TLS in common with the client, or wants a certificate from it.
 _OLD_TLS: Final = frozenset({"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "WRONG_SSL_VERSION"})
 _CLIENT_CERTIFICATE: Final = re.compile(r"ALERT_((BAD|UNSUPPORTED|NO)_CERTIFICATE|CERTIFICATE_|UNKNOWN_CA)")
-_CA_HINT: Final = "name its CA with --ca-file (ca_file=), or, in a trusted private network only, use --tls-verify=false"
-_PLAIN_HINT: Final = "a registry on plain HTTP needs --tls-verify=false (tls_verify=False)"
-_VERSION_HINT: Final = "the server must support TLS 1.2 or later; ssl_context= can allow an older version"
-_CLIENT_HINT: Final = "a client certificate that the server accepts is needed (ssl_context=)"
-_CIPHER_HINT: Final = (
-    "client and server have no cipher in common, or the server requires a client certificate (ssl_context=)"
+_CA_HINT: Final = "name its CA with ca_file=, or, in a trusted private network only, use tls_verify=False"
+_PLAIN_HINT: Final = "a registry on plain HTTP needs tls_verify=False"
+_NAMED_PLAIN_HINT: Final = (
+    "the registry names this {peer} with https, and it speaks plain HTTP: check the registry's settings"
 )
-_HANDSHAKE_HINT: Final = "the server may require a client certificate or an older TLS version (ssl_context=)"
+_VERSION_HINT: Final = "the server must support TLS 1.2 or later; ssl_context= can allow an older version"
+_CLIENT_HINT: Final = "a client certificate that the server accepts is needed: pass it with cert= and key="
+_CIPHER_HINT: Final = "client and server have no cipher in common, or the server requires a client certificate (cert=)"
+_HANDSHAKE_HINT: Final = "the server may require a client certificate (cert=) or speak an older TLS version"
 _REGISTRY_HINT: Final = "is the registry running, and are its name and port right?"
-_NAMED_HINT: Final = "the registry named this address: can it be reached from here, by this name and port?"
+_NAMED_HINT: Final = "the registry names this {peer}: can it be reached from here, by this name and port?"
 _CERTIFICATE_HINTS: Final = {  # by OpenSSL's X509_V_ERR codes, where another CA would not help
     9: "it is not valid yet: is this machine's clock right?",
     10: "it has expired: the registry needs a new one",
@@ -78,7 +79,7 @@ def stalled(request: Request, seconds: float) -> StalledError:
     """The error for a request that made no progress in time, ``seconds`` after it began."""
     return StalledError(
         f"{request} stalled: no progress, {seconds:.0f} s after it began",
-        hint="the registry or the network is slow or stuck; timeouts= sets how long to wait",
+        hint=f"the {request.peer} or the network is slow or stuck; timeouts= sets how long to wait",
         **request.facts(),
     )
 
@@ -103,6 +104,8 @@ def _tls_error(tls: ssl.SSLError, request: Request) -> TransportError:
     reason = tls.reason or str(tls)
     if reason in _NOT_TLS:
         words, hint = "the server does not speak TLS", _PLAIN_HINT
+        if request.peer != "registry":
+            hint = _NAMED_PLAIN_HINT.format(peer=request.peer)
     elif reason in _OLD_TLS:
         words, hint = f"TLS failed: the server supports no TLS version that is allowed here ({reason})", _VERSION_HINT
     elif _CLIENT_CERTIFICATE.search(reason):
@@ -118,9 +121,12 @@ def _connect_error(
     refused = any(isinstance(one, ConnectionRefusedError) for one in found)
     unknown = next((one for one in found if isinstance(one, socket.gaierror | UnicodeError)), None)
     reason = f"the name cannot be resolved: {unknown}" if unknown else f"cannot connect: {exc}"
+    hint = _HANDSHAKE_HINT if DURING_HANDSHAKE in str(exc) else _REGISTRY_HINT
+    if hint is _REGISTRY_HINT and (named or request.peer != "registry"):
+        hint = _NAMED_HINT.format(peer="address" if request.peer == "registry" else request.peer)
     return ConnectFailedError(
         f"{request}: {'connection refused' if refused else reason}",
-        hint=_HANDSHAKE_HINT if DURING_HANDSHAKE in str(exc) else _NAMED_HINT if named else _REGISTRY_HINT,
+        hint=hint,
         **request.facts(),
         refused=refused,
         temporary=unknown is None or getattr(unknown, "errno", None) == socket.EAI_AGAIN,
@@ -130,7 +136,7 @@ def _connect_error(
 def _lost_error(exc: Exception, request: Request) -> ConnectionLostError:
     if isinstance(exc, httpx.RemoteProtocolError):
         words = f"incomplete HTTP response: {printable(without_header(str(exc)))}"
-        hint = "is this the address of a registry? A proxy or firewall may have cut the connection"
+        hint = f"is this the address of a {request.peer}? A proxy or firewall may have cut the connection"
     else:
         words = f"the connection was lost: {str(exc) or type(exc).__name__}"
         hint = "try again; a proxy or firewall may have cut the connection"

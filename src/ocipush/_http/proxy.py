@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -122,7 +122,7 @@ class Proxy:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ProxyFailedError(
                 f"the certificate of the proxy {self} is not trusted: {cause.verify_message}",
-                hint="name the CA of the proxy with --ca-file (ca_file=)",
+                hint="name the CA of the proxy with ca_file=",
             )
         if isinstance(cause, ssl.SSLError):
             return ProxyFailedError(
@@ -194,6 +194,14 @@ class ProxyRules:
         proxies = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
         return cls(proxies, tuple(re.split(r"[,\s]+", found.get("no", "").strip().lower())))
 
+    @classmethod
+    def chosen(cls, proxy: str | None, no_proxy: Iterable[str] | None) -> ProxyRules:
+        """What the caller chose, in place of what the environment says; an empty ``proxy`` means none."""
+        rules = cls.from_environment()
+        if proxy is not None:
+            rules = replace(rules, proxies={"all": proxy} if proxy else {})
+        return rules if no_proxy is None else replace(rules, direct=tuple(one.strip().lower() for one in no_proxy))
+
     @property
     def may_use_socks(self) -> bool:
         """Whether one of the proxies is a SOCKS proxy."""
@@ -246,3 +254,12 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def proxy_problem(url: str) -> str | None:
+    """What is wrong with the URL of a proxy, without showing any of it; None if it can be used."""
+    try:
+        Proxy.parse(url)
+    except ProxyFailedError as exc:
+        return str(exc)
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import anyio
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .body import FileBody
+
+
+Peer = Literal["registry", "token service", "storage"]
 
 
 class Facts(TypedDict):
@@ -53,6 +56,7 @@ class Request:
         commits: bytes of a blob that the registry has to store before it can answer, which takes longer; None for requests
             that store nothing.
         effort: what the request, or the job that it is part of, has cost so far; None: nothing yet.
+        peer: which server it is for; errors name it.
     """
 
     method: str
@@ -61,9 +65,10 @@ class Request:
     body: bytes | FileBody = field(default=b"", repr=False)
     commits: int | None = None
     effort: Effort | None = field(default=None, repr=False)
+    peer: Peer = "registry"
 
     def __str__(self) -> str:
-        return f"{self.method} {redact(self.url)}"
+        return f"{self.method} {redact(self.url)}" + ("" if self.peer == "registry" else f" ({self.peer})")
 
     def facts(self) -> Facts:
         """What an error about this request says now. The counts are those of the whole job, if there is one."""

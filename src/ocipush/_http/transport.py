@@ -23,7 +23,7 @@ from .tunnel import connect_through
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from .stream import Admit, Connect
 
@@ -84,6 +84,7 @@ class Transport(httpx.AsyncBaseTransport):
     - ``admit``: called with the addresses that a connection may be made to, and with that of a kept connection; not
       called where a proxy makes the connection.
     - ``direct``: no proxy is used.
+    - ``clock``: called with False when the request has to wait for one of the connections, and with True after that.
     - ``resent``: set to 1 when the request was sent twice, so that it can be counted even if it fails.
 
     Extensions of an answer: ``address``, where it came from, empty behind a proxy; ``latency``, how soon it came;
@@ -122,7 +123,7 @@ class Transport(httpx.AsyncBaseTransport):
         body = request.stream if isinstance(request.stream, FileBody) else await request.aread()
         origin = self._origin(request.url, "direct" in request.extensions)
         head = origin.head(request)
-        await origin.gate.acquire()
+        await self._enter(origin, request.extensions.get("clock"))
         try:
             connection, answer = await self._exchange(origin, request, head, body)
         except BaseException:
@@ -153,6 +154,14 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle.clear()
         while self._open:
             self._open.pop().close()
+
+    async def _enter(self, origin: _Origin, clock: Callable[[bool], None] | None) -> None:
+        if clock is None or origin.gate.value > 0:
+            await origin.gate.acquire()
+            return
+        clock(False)
+        await origin.gate.acquire()
+        clock(True)
 
     def _origin(self, url: httpx.URL, direct: bool) -> _Origin:
         if url.scheme not in {"http", "https"}:
@@ -292,20 +301,24 @@ class _AnswerBody(httpx.AsyncByteStream):
             self._failure = exc  # for the caller that reads on
         return None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._ahead:
-            yield piece
-        self._ahead.clear()
+    def __aiter__(self) -> _AnswerBody:
+        """Not a generator: httpx does not close one when a body is not read to its end, and trio warns of that."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._ahead:
+            return self._ahead.pop(0)
         try:
             if self._failure is not None:
                 raise self._failure
-            while self._done is not None and (piece := await self._connection.read()):
-                yield piece
+            if self._done is not None and (piece := await self._connection.read()):
+                return piece
         except BaseException:
             self._finish(False)
             raise
         if self._done is not None:
             self._finish(self._connection.start_over())
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Give up what is left."""

@@ -7,6 +7,7 @@ Values only. Nothing here reads a file or a socket.
 - ``json``: read JSON strictly and within limits, and put a validation error into one line. Every JSON boundary of the
   library uses it.
 - ``document``: pydantic models of manifests and indexes. Their bytes are kept beside them, because digests are of bytes.
+- ``saved``: the same for ``manifest.json`` of ``docker save``, and for image configs.
 
 Start with ``document.parse_document``. May import ``errors``.
 """

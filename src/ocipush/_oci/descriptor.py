@@ -13,6 +13,7 @@ from .json import is_text, quoted
 from .media_types import _DROPPED, FOREIGN_LAYERS, IMAGE_INDEXES, IMAGE_MANIFESTS
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME: Final = "io.containerd.image.name"  # the full reference, of which REF_NAME is then only the tag
 _Item = TypeVar("_Item")
 
 
@@ -20,19 +21,25 @@ def _null_as_empty(value: object) -> object:
     return () if value is None else value
 
 
+def _null_as_no_text(value: object) -> object:
+    return "" if value is None else value
+
+
 def _check_texts(value: object) -> object:
-    """Refuse the first item that is not made of strings, because FailFast is for lists alone."""
-    if isinstance(value, dict):
-        for key, text in value.items():
-            if not is_text(key):
-                raise ValueError(f"the key {quoted(key)} is not a string")
-            if not is_text(text):
-                raise ValueError(f"the value of {quoted(key)} is not a string")
-    return value
+    """Refuse the first item that is not made of strings, because FailFast is for lists alone. Null is an empty string."""
+    if not isinstance(value, dict):
+        return value
+    for key, text in value.items():
+        if not is_text(key):
+            raise ValueError(f"the key {quoted(key)} is not a string")
+        if text is not None and not is_text(text):
+            raise ValueError(f"the value of {quoted(key)} is not a string")
+    return {key: text or "" for key, text in value.items()}
 
 
 # A list of a document: Go writes an empty one as null, and one bad item is enough to refuse it.
 Items = Annotated[tuple[_Item, ...], FailFast(), BeforeValidator(_null_as_empty)]
+_Text = Annotated[str, BeforeValidator(_null_as_no_text)]
 Annotations = Annotated[dict[str, str] | None, BeforeValidator(_check_texts)]
 
 
@@ -41,8 +48,8 @@ class Platform(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    architecture: str = ""
-    os: str = ""
+    architecture: _Text = ""
+    os: _Text = ""
     os_version: str | None = Field(default=None, alias="os.version")
     os_features: Items[str] = Field(default=(), alias="os.features")
     variant: str | None = None
@@ -76,6 +83,20 @@ class Descriptor(BaseModel):
         return (self.annotations or {}).get(REF_NAME) or None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The references that are recorded for the content: by :attr:`ref_name`, and by containerd."""
+        annotations = self.annotations or {}
+        return tuple(dict.fromkeys(filter(None, map(annotations.get, (REF_NAME, CONTAINERD_NAME)))))
+
+    @property
+    def full_name(self) -> str | None:
+        """The one of :attr:`names` that says most: containerd's, if the other is not a reference but a tag."""
+        name = self.ref_name
+        if self.names and (name is None or not {"/", ":"} & {*name}):
+            return self.names[-1]
+        return name
+
+    @property
     def is_foreign(self) -> bool:
         """Whether this is a non-distributable layer, which is not uploaded unless asked for."""
         return self.media_type in FOREIGN_LAYERS
@@ -98,3 +119,8 @@ class Descriptor(BaseModel):
 def has_document(descriptor: Descriptor) -> bool:
     """Whether a child of an index is a manifest or index itself: it is, unless it names a media type of another kind."""
     return descriptor.media_type in IMAGE_MANIFESTS | IMAGE_INDEXES | _DROPPED | {""}
+
+
+def is_dropped(descriptor: Descriptor) -> bool:
+    """Whether this is a kind of manifest that was removed from the specifications."""
+    return descriptor.media_type in _DROPPED

@@ -106,6 +106,47 @@ def parse_document(raw: bytes, *, where: str, media_type: str = "", index: bool 
         raise InvalidLayoutError(f"{where} is not a valid {kind}: {exc}", path=where) from exc
 
 
+def parse_layout_index(raw: bytes, *, where: str) -> tuple[Index, tuple[str, ...]]:
+    """Parse a layout's ``index.json``. A descriptor that is wrong spoils only itself.
+
+    Returns the index of those that are right, and what is wrong with the others.
+
+    Raises:
+        InvalidLayoutError: as for :func:`parse_document`, or no descriptor is right.
+    """
+    try:
+        index = parse_document(raw, where=where, index=True)
+    except InvalidLayoutError as failure:
+        value = parse_json_object(raw, where=where)
+        listed = value.get("manifests")
+        if not isinstance(listed, list) or not 1 < len(listed) <= MAX_DESCRIPTORS:
+            raise
+        good, problems = _sort_out(listed)
+        if not good or not problems:
+            raise
+        value["manifests"] = good
+        try:
+            return validate(Index, value), tuple(problems)
+        except ValueError:
+            raise failure from None
+    if not isinstance(index, Index):
+        raise InvalidLayoutError(f"{where} is not an image index", path=where)
+    return index, ()
+
+
+def _sort_out(listed: list[object]) -> tuple[list[object], list[str]]:
+    good: list[object] = []
+    problems: list[str] = []
+    for number, one in enumerate(listed):
+        try:
+            validate(Descriptor, one)
+        except ValueError as exc:
+            problems.append(f"manifests.{number}: {exc}")
+        else:
+            good.append(one)
+    return good, problems
+
+
 def _check_media_type(value: dict[str, Any], media_type: str, *, where: str, is_index: bool) -> None:
     own = value.get("mediaType")
     if not isinstance(own, str | None):

@@ -147,7 +147,7 @@ class Manifests:
         reason = self._why_not_ours(others)
         raise ManifestRejectedError(
             f"{failure.message}; {reason}",
-            hint="--allow-nondistributable (include_foreign=) sends such layers" if "layer" in reason else failure.hint,
+            hint="include_foreign=True sends such layers" if "layer" in reason else None,
             status=failure.status,
             codes=failure.codes,
             detail=failure.detail,
@@ -184,7 +184,7 @@ class Manifests:
         if current is not None and name != document.descriptor.digest and refuses_another_digest(failure):
             raise TagImmutableError(
                 failure.args[0],
-                hint=f"the tag {name} is immutable and names {current}: push to another tag",
+                hint=f"the tag {name} names {current}, and is immutable or not allowed to change: push to another tag",
                 status=failure.status,
                 codes=failure.codes,
                 detail=failure.detail,

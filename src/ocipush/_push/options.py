@@ -8,15 +8,17 @@ not strings, so that both can read them.
 import inspect
 import re
 import ssl
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from os import PathLike
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from .._credentials.base import Login, registry_of
+from .._credentials.chain import LoginFunction
 from .._events import OnEvent
+from .._http.proxy import proxy_problem
 from .._http.timeouts import Timeouts
 from .._oci.reference import Reference, strip_white_space
 from .._registry.retry import RetryPolicy
@@ -61,7 +63,17 @@ def _plain_function(name: str, value: OnEvent) -> OnEvent:
     return value
 
 
-def _logins(name: str, value: Mapping[str, object]) -> dict[str, Login]:
+def _authfiles(name: str, value: object) -> object:
+    if not isinstance(value, str | PathLike):
+        for file in cast("Sequence[object]", value):
+            if not isinstance(file, str | PathLike):
+                raise TypeError(f"{name} must hold str or PathLike, not {_shown(type(file))}")
+    return value
+
+
+def _logins(name: str, value: Mapping[str, object] | LoginFunction) -> dict[str, Login] | LoginFunction:
+    if not isinstance(value, Mapping):
+        return value
     logins: dict[str, Login] = {}
     for registry, login in value.items():
         if not isinstance(login, Login):
@@ -79,6 +91,27 @@ def _hosts(name: str, value: Collection[object]) -> tuple[object, ...]:
         if found is None or not 0 < int(found[1] or 443) < 65536:
             raise ValueError(f"{name} must hold host or host:port, not {host!r}")
     return hosts
+
+
+def _proxy(name: str, value: str) -> str:
+    problem = proxy_problem(value) if value else None
+    if problem is not None:  # the value is not shown: it can contain a password
+        raise ValueError(f"{name} must be the URL of a proxy such as http://proxy.example:3128: {problem}")
+    return value
+
+
+def _names(name: str, value: Collection[object]) -> tuple[object, ...]:
+    names = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
+    for one in names:
+        if not isinstance(one, str):
+            raise TypeError(f"{name} must hold str, not {_shown(type(one))}")
+    return names
+
+
+def _compression(name: str, value: str) -> str:
+    if value not in {"gzip", "none"}:
+        raise ValueError(f"{name} must be 'gzip' or 'none', not {value!r}")
+    return value
 
 
 def _async_transport(name: str, value: Any) -> Any:
@@ -112,6 +145,8 @@ class _ImageOptions(TypedDict, total=False):
     include_foreign: Annotated[bool, Option(default=False)]
     mount_from: Annotated[str | None, Option(check=_repository)]
     force: Annotated[bool, Option(default=False)]
+    compress: Annotated[Literal["gzip", "none"], Option("gzip", _compression)]
+    follow_links: Annotated[bool, Option(default=False)]
 
 
 class PushOptions(_ImageOptions, total=False):
@@ -126,6 +161,9 @@ class PushOptions(_ImageOptions, total=False):
         include_foreign: upload non-distributable layers too.
         mount_from: a repository of the same registry that may hold the blobs; those it holds are mounted, not uploaded.
         force: upload everything again, even blobs the registry claims to have; for a registry that has lost blobs.
+        compress: how layers of a ``docker save`` archive are compressed that are not compressed yet; "gzip" or "none".
+        follow_links: follow symbolic links that lead out of the layout, too. What they lead to is hashed before it is
+            sent.
         tls_verify: overrides the option of the ``Pusher`` for this push.
     """
 
@@ -137,12 +175,23 @@ class PusherOptions(TypedDict, total=False):
 
     Keys:
         store: the directory in which images are looked up by name.
-        authfile: the login file; default ``$OCIPUSH_AUTHFILE``, else ``/var/lib/ar/auth.json``.
-        credentials: logins by registry, used before the login file; ``docker.io`` means Docker Hub.
+        authfile: the login file, or a list of them, used in their order; default ``$OCIPUSH_AUTHFILE``, else
+            ``/var/lib/ar/auth.json``. The strings ``docker`` and ``podman`` stand for the files of these tools
+            (docs/logins.md).
+        credentials: logins by registry, used before the login files; ``docker.io`` means Docker Hub. Or a function,
+            sync or async, that is called with the registry and returns a ``Login`` or None. It is called again
+            when a login was refused.
         tls_verify: False accepts any certificate, and uses plain HTTP where the registry does not speak TLS
             (docs/requests.md, "Plain HTTP").
-        ca_file: PEM file of a certificate authority to trust in addition to the system's.
-        ssl_context: an SSL context of your own instead; not used while ``tls_verify`` is False.
+        ca_file: PEM file of certificate authorities to trust in addition to the system's, or a directory of such files.
+        cert: PEM file with the certificate that registries and proxies ask a client for.
+        key: PEM file with its private key; default: it is in the file of ``cert``.
+        cert_dir: a directory with the certificates for each registry, as Docker and Podman have them in ``certs.d``:
+            ``HOST:PORT/*.crt``, ``*.cert`` and ``*.key``.
+        ssl_context: an SSL context of your own instead of all these; not used while ``tls_verify`` is False.
+        proxy: the URL of the proxy for all registries, in place of those of ``HTTPS_PROXY`` and ``HTTP_PROXY``; an
+            empty string means none.
+        no_proxy: hosts that are reached without a proxy, in place of those of ``NO_PROXY``; this machine always is.
         timeouts: how long each step of a request may take.
         retry: how often requests and blobs are tried.
         concurrency: maximum number of small blobs uploaded concurrently to one registry, over all pushes; while the
@@ -154,16 +203,21 @@ class PusherOptions(TypedDict, total=False):
         chunk_size: bytes; blobs are uploaded in chunks of this size. None: whole, unless the registry refuses that.
         resume_dir: a directory that keeps the state of unfinished uploads of 1 MiB and more, so that a later push, even
             in another process, can resume them. With it, uploads stay open when a push fails or is cancelled.
-        transport: an async httpx transport of your own.
+        transport: an async httpx transport of your own. The Pusher closes it.
         user_agent: text put before ``ocipush/x.y``.
     """
 
     store: Annotated[str | PathLike[str], Option(DEFAULT_STORE)]
-    authfile: Annotated[str | PathLike[str] | None, Option()]
-    credentials: Annotated[Mapping[str, Login] | None, Option(check=_logins)]
+    authfile: Annotated[str | PathLike[str] | Sequence[str | PathLike[str]] | None, Option(check=_authfiles)]
+    credentials: Annotated[Mapping[str, Login] | LoginFunction | None, Option(check=_logins)]
     tls_verify: Annotated[bool, Option(default=True)]
     ca_file: Annotated[str | PathLike[str] | None, Option()]
+    cert: Annotated[str | PathLike[str] | None, Option()]
+    key: Annotated[str | PathLike[str] | None, Option()]
+    cert_dir: Annotated[str | PathLike[str] | None, Option()]
     ssl_context: Annotated[ssl.SSLContext | None, Option()]
+    proxy: Annotated[str | None, Option(check=_proxy)]
+    no_proxy: Annotated[Collection[str] | None, Option(check=_names)]
     timeouts: Annotated[Timeouts | None, Option()]
     retry: Annotated[RetryPolicy | None, Option()]
     concurrency: Annotated[int, Option(64, _at_least_one)]
@@ -234,6 +288,8 @@ def _types(hint: Any) -> tuple[type, ...]:
     """The classes that a type hint accepts, without their arguments."""
     if isinstance(hint, UnionType):
         return tuple(one for member in get_args(hint) for one in _types(member))
+    if get_origin(hint) is Literal:
+        return (str,)
     return (object if hint is Any else get_origin(hint) or hint,)
 
 

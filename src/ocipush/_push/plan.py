@@ -27,11 +27,11 @@ def choose_target(target: str | Reference | None, recorded: str | None, *, where
         DigestMismatchError: it names a digest that is not the root's.
     """
     if target is None and not recorded:
-        raise TargetRequiredError(f"{where} records no reference to push to", hint="name one with --target (target=)")
+        raise TargetRequiredError(f"{where} records no reference to push to", hint="name one with target=")
     if target is None and recorded is not None and not any(mark in recorded for mark in "/:@"):
         raise TargetRequiredError(
             f"{where} records {shown(recorded)}, which may be only a tag",
-            hint="name the target with --target (target=)",
+            hint="name the target with target=",
         )
     try:
         named = target if target is not None else recorded or ""
@@ -41,7 +41,7 @@ def choose_target(target: str | Reference | None, recorded: str | None, *, where
             raise
         raise InvalidReferenceError(
             f"the reference recorded in {where} cannot be pushed to: {exc.message}",
-            hint="name the target with --target (target=)",
+            hint="name the target with target=",
         ) from exc
     if reference.digest and reference.digest != root.digest:
         raise DigestMismatchError(

@@ -67,13 +67,13 @@ class Push:
         self._chunk_size = chunk_size
         self._journal = journal
 
-    async def check_login(self) -> None:
-        """Ask the registry itself whether it accepts the login."""
+    async def check_login(self) -> bool:
+        """Ask the registry itself whether it accepts the login. Returns whether the registry asked for it."""
 
-        async def ask(route: Route) -> None:
-            await self._repository(route, "").check_login()
+        async def ask(route: Route) -> bool:
+            return await self._repository(route, "").check_login()
 
-        await self._ask(ask)
+        return await self._ask(ask)
 
     async def run(self, source: Source, contents: Contents, reference: Reference) -> PushResult:
         """Push what was read; one request if the reference names it already."""
@@ -165,19 +165,19 @@ class Push:
         """
         if self._endpoint.counts_pulls or sum(not blob.is_foreign for blob in contents.blobs) <= 3:
             return frozenset()
-        held = self._endpoint.known_blobs.setdefault(repository.name, set())
+        name, held = repository.name, self._endpoint.known_blobs
         remote = await repository.get_document(current)
         if remote is None:
             return frozenset()
         known = children_of(remote)
-        held.update(blobs_below(contents, known))
-        held.update(own_blobs(remote))
+        held.add(name, blobs_below(contents, known))
+        held.add(name, own_blobs(remote))
 
         async def look(descriptor: Descriptor) -> None:
             child = await repository.get_document(descriptor)
-            held.update(own_blobs(child) if child is not None else ())
+            held.add(name, own_blobs(child) if child is not None else ())
 
-        await together(partial(look, one) for one in inventory_sources(remote, contents, held))
+        await together(partial(look, one) for one in inventory_sources(remote, contents, held.of(name)))
         return known
 
     def _foreign(self, contents: Contents) -> tuple[Descriptor, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from .._events import BlobProgress, BlobStarted
+from .._events import BlobProgress, BlobStarted, PushWarning
 from .._http.body import FileBody
 from .._registry.endpoint import LARGE
 from .._registry.lessons import Lessons, Sent, may_be_stored
@@ -99,6 +99,7 @@ class Uploads:
         self.sent = 0
         self.uploaded: set[str] = set()
         self._started: set[str] = set()
+        self._warned: set[str] = set()
 
     async def ensure(self, blob: Descriptor, *, force: bool = False) -> BlobOutcome:
         """Make sure that the repository holds ``blob``. ``force``: send it even if the registry claims to have it.
@@ -108,24 +109,32 @@ class Uploads:
             TransportError, RegistryError: the upload failed, after all attempts.
         """
         name = self.repository.name
-        if not force and blob.digest in self.endpoint.known_blobs.get(name, ()):
+        if not force and self.endpoint.known_blobs.holds(name, blob.digest):
             return "exists"
 
         async def send() -> BlobOutcome:
-            async with self.endpoint.turn(blob.size):
+            async with self.endpoint.home(name, blob.digest), self.endpoint.turn(blob.size):
                 journal, saved = self.settings.journal, None
                 if journal is not None and blob.size >= LARGE:
-                    saved = journal.page(self.repository.url, blob)
+                    saved = journal.session(self.repository.url, blob)
                 return await _Upload(self, blob, force=force, saved=saved).run()
 
-        outcome = await self.endpoint.single_flight(name, blob.digest, send)
+        outcome = await self.endpoint.single_flight(name, blob.digest, send, force=force)
         if outcome == "uploaded":
             self.uploaded.add(blob.digest)
         return outcome
 
+    def cannot_save(self, problem: str) -> None:
+        """Report, once, that an interrupted upload cannot be resumed later."""
+        text = f"upload sessions cannot be saved, so this push cannot be resumed later: {problem}"
+        if text not in self._warned:
+            self._warned.add(text)
+            _LOG.warning("%s", text)
+            self.emit(PushWarning(self.push_id, text))
+
     def forget(self, digest: str) -> None:
         """The registry does not have this blob after all."""
-        self.endpoint.known_blobs.setdefault(self.repository.name, set()).discard(digest)
+        self.endpoint.known_blobs.discard(self.repository.name, digest)
 
     def started(self, blob: Descriptor) -> None:
         """Report that the first byte of a blob is about to be sent; once for each blob."""
@@ -186,6 +195,8 @@ class _Upload:
             raise
         finally:
             await self._close()
+            if self._saved is not None:
+                await self._saved.release()
         return self._outcome
 
     async def _begin(self) -> State:
@@ -233,7 +244,7 @@ class _Upload:
             await self._give_up()
             return Event.FOUND
         if self._saved is not None:
-            await self._saved.note(self._session)
+            await self._save(self._session)
         return Event.OPENED
 
     async def _send(self) -> Event:
@@ -333,7 +344,13 @@ class _Upload:
             self._attempts.progressed()
             self._lessons.progressed()
         if self._saved is not None:
-            await self._saved.note(session)
+            await self._save(session)
+
+    async def _save(self, session: Session) -> None:
+        assert self._saved is not None  # noqa: S101 - for the type checkers
+        await self._saved.note(session)
+        if self._saved.problem is not None:
+            self._uploads.cannot_save(self._saved.problem)
 
     async def _lose_session(self) -> None:
         self._lessons.session_lost()

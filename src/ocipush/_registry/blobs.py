@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .._http.request import Effort, Request
-from .._http.urls import append_digest, in_query, resolve_location, same_origin
+from .._http.urls import append_digest, in_query, same_origin
 from ..errors import OcipushError, RateLimitedError, RegistryError, TransportError
 from .answers import is_html, is_web_page
 from .limits import LADDER, parse_chunk_length
@@ -18,6 +18,7 @@ from .statuses import Kind, Meaning, is_temporary, meaning_of
 if TYPE_CHECKING:
     from .._http.answer import Answer
     from .._http.body import FileBody
+    from .._http.request import Peer
     from .._oci.descriptor import Descriptor
     from .capabilities import Capabilities
     from .client import RegistryClient
@@ -83,10 +84,12 @@ class BlobRequests:
         if answer.status == 200:
             return not is_html(answer.headers)
         try:
-            target = resolve_location(answer.request.url, answer.headers["location"])
-        except (KeyError, OcipushError):
+            target = self.client.location(answer)
+        except OcipushError:
             return False
-        return not (same_origin(self.client.route.base, target) and urlsplit(target).path.startswith("/v2/"))
+        return target is not None and not (
+            same_origin(self.client.route.base, target) and urlsplit(target).path.startswith("/v2/")
+        )
 
     async def start_upload(self, *, mount_from: str | None = None) -> Session | None:
         """Open an upload session ("POST then PUT").
@@ -98,6 +101,7 @@ class BlobRequests:
             answer = await self._mount(mount_from)
             if answer is not None and answer.status == 201:
                 self.capabilities.mounts_itself |= mount_from == self.repository
+                self.capabilities.mounts_across |= mount_from != self.repository
                 return None
             if answer is not None:
                 return self._session(answer)
@@ -116,15 +120,15 @@ class BlobRequests:
             self.capabilities.refused_mounts.add((self.repository, source))
             return None
         refused = meaning_of(Kind.MOUNT, answer.status) is Meaning.NO
-        if refused and not isinstance(self.client.error(answer), RateLimitedError):
+        if refused and not isinstance(self._error(answer, Kind.MOUNT), RateLimitedError):
             self.capabilities.refused_mounts.add((self.repository, source))
             return None
         return answer
 
     def _session(self, answer: Answer) -> Session:
-        location = _location(answer)
+        location = self.client.location(answer)
         if answer.status != 202 or location is None:
-            raise self.client.error(answer)
+            raise self._error(answer, Kind.OPEN)
         least = parse_chunk_length(answer.headers.get("oci-chunk-min-length")) or 0
         # Proposed for the specification; some registries send it already.
         most = parse_chunk_length(answer.headers.get("oci-chunk-max-length"))
@@ -139,7 +143,7 @@ class BlobRequests:
         if meaning_of(Kind.SESSION, answer.status) is not Meaning.YES:
             session.gone = answer.status == 404
             return False
-        return session.resume(parse_range(answer.headers.get("range")), _location(answer))
+        return session.resume(parse_range(answer.headers.get("range")), self.client.location(answer))
 
     async def send(self, session: Session, step: Step, body: bytes | FileBody) -> None:
         """Send one request of an upload session, once: if it breaks, the registry has to be asked what arrived.
@@ -157,17 +161,19 @@ class BlobRequests:
             body=body,
             commits=step.end if step.final else step.end - step.start,
             effort=self.effort,
+            peer=self._peer(session.location),
         )
         answer = await self.client.send_once(request, self._scope)
         kind = Kind.COMMIT if step.final else Kind.CHUNK
         if meaning_of(kind, answer.status) is not Meaning.YES or is_web_page(answer.headers, answer.body):
             if answer.status == 416:
                 session.out_of_range()
-            error = self.client.error(answer)
-            session.gone = answer.status == 404 and "BLOB_UNKNOWN" not in error.codes
+            error = self._error(answer, kind)
+            known = error.answered_by != "web page"  # a proxy knows no sessions
+            session.gone = answer.status == 404 and known and "BLOB_UNKNOWN" not in error.codes
             raise error
         if not step.final:
-            session.stored(step.end, _location(answer))
+            session.stored(step.end, self.client.location(answer))
 
     async def cancel_upload(self, location: str) -> None:
         """Cancel an upload session, with the current token. Errors are ignored.
@@ -176,9 +182,15 @@ class BlobRequests:
         """
         with contextlib.suppress(TransportError):
             if (await self._give_up("DELETE", location)).status == 416:
-                newer = _location(await self._give_up("GET", location))
+                newer = self.client.location(await self._give_up("GET", location))
                 if newer is not None:
                     await self._give_up("DELETE", newer)
+
+    def _peer(self, url: str) -> Peer:
+        return "registry" if same_origin(self.client.route.base, url) else "storage"
+
+    def _error(self, answer: Answer, kind: Kind) -> RegistryError:
+        return self.client.error(answer, kind, self.repository)
 
     async def _give_up(self, method: str, location: str) -> Answer:
         return await self.client.give_up(Request(method=method, url=location), self._scope)
@@ -186,10 +198,5 @@ class BlobRequests:
     async def _send(
         self, method: str, url: str, kind: Kind, *, scope: str | None = None, attempts: int | None = None
     ) -> Answer:
-        request = Request(method=method, url=url, effort=self.effort)
+        request = Request(method=method, url=url, effort=self.effort, peer=self._peer(url))
         return await self.client.send(request, self._scope if scope is None else scope, kind, attempts=attempts)
-
-
-def _location(answer: Answer) -> str | None:
-    location = answer.headers.get("location")
-    return resolve_location(answer.request.url, location) if location else None

@@ -16,12 +16,14 @@ class Capabilities:
 
     Attributes:
         mounts_itself: a mount from the repository itself was answered 201 for a blob that existed.
+        mounts_across: a blob was mounted from another repository.
         refused_mounts: (repository, from) for which a mount was refused.
         failed_probes: number of blobs in a row whose probe failed.
         limits: of request bodies.
     """
 
     mounts_itself: bool = False
+    mounts_across: bool = False
     refused_mounts: set[tuple[str, str]] = field(default_factory=set)
     failed_probes: int = 0
     limits: Limits = field(default_factory=Limits)

@@ -4,26 +4,66 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from .._http.redact import without_query
-from .._http.urls import same_origin
-from ..errors import ConnectFailedError, TransportError
-from .answers import error_for, is_rate_limit, parse_warnings
+from .._http.redact import conceal_error, without_query
+from .._http.urls import resolve_location, same_origin
+from ..errors import ConnectFailedError, TransportError, UnsafeLocationError
+from .answers import Asker, error_for, is_rate_limit, parse_warnings
 from .retry import Attempts, may_pass
+from .situations import Standing
 from .statuses import Kind, Meaning, meaning_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from .._credentials.base import Login
     from .._http.addresses import AddressPolicy
     from .._http.answer import Answer
     from .._http.client import Client
     from .._http.request import Effort, Request
     from ..errors import RegistryError
-    from .authorizer import Authorizer
     from .rate_gate import RateGate
     from .retry import OnRetry, RetryPolicy
+
+
+class Authorizer(Asker, Protocol):
+    """What answers the challenges of a registry; see ``authorizer``."""
+
+    @property
+    def login(self) -> Login | None:
+        """The login that is used now."""
+        ...
+
+    @property
+    def service(self) -> str | None:
+        """The token service's name for the registry."""
+        ...
+
+    @property
+    def asks_for_reads(self) -> bool:
+        """Whether the registry requires a login for reading, too."""
+        ...
+
+    async def header(self, scope: str, fetch: Callable[[Request], Awaitable[Answer]]) -> str | None:
+        """The Authorization value for a request that needs ``scope``."""
+        ...
+
+    def held(self, scope: str) -> str | None:
+        """The Authorization value at hand."""
+        ...
+
+    async def renew_login(self, used: str | None) -> bool:
+        """Ask for another login after ``used`` was refused."""
+        ...
+
+    def learn(self, answer: Answer, scope: str, used: str | None) -> bool:
+        """Learn from a 401; returns whether another attempt can succeed."""
+        ...
+
+    def remember(self, url: str) -> None:
+        """Conceal the query of this address from now on."""
+        ...
 
 
 @dataclass(slots=True)
@@ -79,7 +119,8 @@ class RegistryClient:
     ) -> None:
         self.route = route
         self.requests = 0
-        self._http = http.guarded(route.policy)
+        self._login_before: Standing | None = None  # how the login was treated earlier in this push
+        self._http = http.guarded(route.policy, route.authorizer.conceal)
         self._gate = gate
         self._retry = retry
         self._on_retry = on_retry
@@ -97,7 +138,11 @@ class RegistryClient:
         repeat = partial(self._repeat, kind=kind, at_most=attempts)
         answer = await self._send_with_login(request, scope, repeat)
         if answer.renewable:
-            answer = replace(await self._send_with_login(request, scope, repeat), renewable=False)
+            login = self.route.authorizer.login
+            answer = await self._send_with_login(request, scope, repeat)
+            if answer.renewable and self.route.authorizer.login != login:  # the one before has ended
+                answer = await self._send_with_login(request, scope, repeat)
+            answer = replace(answer, renewable=False)
         self._show_warnings(answer)
         return answer
 
@@ -111,12 +156,29 @@ class RegistryClient:
         """Send a request once, with the current token and without waiting for a turn: to clean up."""
         ours = same_origin(self.route.base, request.url)
         held = self.route.authorizer.held(scope) if ours else None
-        self.requests += 1
-        return await self._http.send(_authorized(request, held))
+        return await self._http.send(_authorized(request, held), count=self._count)
 
-    def error(self, answer: Answer) -> RegistryError:
+    def error(self, answer: Answer, kind: Kind, repository: str) -> RegistryError:
         """The typed error for an answer that said no."""
-        return error_for(answer, self.route.authorizer)
+        authorizer = self.route.authorizer
+        return error_for(answer, kind, authorizer, repository=repository, before=self._login_before)
+
+    def location(self, answer: Answer) -> str | None:
+        """Where the Location of an answer points; None if there is none. Its query can be signed, so it is concealed.
+
+        Raises:
+            UnsafeLocationError: it is not HTTP, or leaves TLS for another host.
+        """
+        location = answer.headers.get("location")
+        if not location:
+            return None
+        if "?" in location:
+            self.route.authorizer.remember(location)
+        try:
+            return resolve_location(answer.request.url, location)
+        except UnsafeLocationError as exc:
+            conceal_error(exc, self.route.authorizer.conceal)
+            raise
 
     async def _send_with_login(
         self, request: Request, scope: str, send: Callable[[Request], Awaitable[Answer]]
@@ -125,15 +187,26 @@ class RegistryClient:
         authorizer = self.route.authorizer
         authorization = await authorizer.header(scope, partial(self._repeat, kind=Kind.TOKEN)) if ours else None
         answer = await send(_authorized(request, authorization))
-        if answer.status == 401 and ours and authorizer.learn(answer, scope, authorization):
-            return replace(answer, renewable=True)
-        return answer
+        if authorization is not None:
+            self._note_login(answer)
+        if answer.status != 401 or not ours:
+            return answer
+        renewable = authorizer.learn(answer, scope, authorization) or await authorizer.renew_login(authorization)
+        return replace(answer, renewable=renewable)
+
+    def _note_login(self, answer: Answer) -> None:
+        """Note whether the login that was sent has been accepted. A registry whose reads are anonymous ignores it there."""
+        if answer.request.method not in {"GET", "HEAD"}:
+            if answer.status < 300:
+                self._login_before = Standing.WORKED
+        elif self.route.authorizer.asks_for_reads and answer.status in {200, 404}:
+            self._login_before = self._login_before or Standing.READS
 
     async def _repeat(self, request: Request, *, kind: Kind, at_most: int | None = None) -> Answer:
         policy = self._retry
         if at_most is not None and at_most < policy.attempts:
             policy = replace(policy, attempts=at_most)
-        attempts = Attempts(policy, request, self._on_retry, whole=request.effort or self.route.effort)
+        attempts = Attempts(policy, request, self._retrying, whole=request.effort or self.route.effort)
         request = replace(request, effort=attempts.effort)
         while True:
             try:
@@ -168,19 +241,28 @@ class RegistryClient:
 
     async def _transmit(self, request: Request) -> Answer:
         async with self._gate.turn():
-            self.requests += 1
-            answer = await self._http.send(request)
+            answer = await self._http.send(request, count=self._count)
         if not self.route.proven:
             self.route.prove()
         return answer
+
+    def _retrying(self, what: str, reason: str, attempt: int, delay: float) -> None:
+        self._on_retry(self.route.authorizer.conceal(what), reason, attempt, delay)
+
+    def _count(self, requests: int) -> None:
+        self.requests += requests
 
     def _slow_down(self, answer: Answer, otherwise: float) -> None:
         asked = answer.retry_after
         self._gate.limited(min(otherwise if asked is None else asked, self._retry.cap))
 
     def _show_warnings(self, answer: Answer) -> None:
-        for text in parse_warnings(answer.headers.get("warning", "")):
-            self._on_warning(self.route.authorizer.conceal(without_query(text, answer.request.url)))
+        if warning := answer.headers.get("warning"):
+            for text in parse_warnings(self._hide(warning, answer)):
+                self._on_warning(self._hide(text, answer))
+
+    def _hide(self, text: str, answer: Answer) -> str:
+        return self.route.authorizer.conceal(without_query(text, answer.request.url))
 
 
 def _authorized(request: Request, authorization: str | None) -> Request:

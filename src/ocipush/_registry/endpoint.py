@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
@@ -15,16 +16,18 @@ from ..errors import ConnectFailedError, TransportError
 from .authorizer import Authorizer
 from .capabilities import Capabilities
 from .client import Route
+from .known_blobs import KnownBlobs
 from .rate_gate import RateGate
 from .retry import Attempts
 from .single_flight import InFlight, SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 
     from .._credentials.base import Login
     from .._events import BlobOutcome
     from .._http.request import Effort
+    from .authorizer import Renew
     from .retry import OnRetry, RetryPolicy
 
     Ask = Callable[[Route], Awaitable["T"]]
@@ -44,11 +47,14 @@ class Endpoint:
         concurrency: maximum number of small blobs sent at the same time.
         large_concurrency: maximum number of blobs of 1 MiB and more, in addition to the small ones.
         allow_hosts: other hosts that the registry may point to, whatever their addresses.
+        renew: called with a login that was refused; returns the one to use instead, or None.
 
     Attributes:
+        registry: as given.
+        login: the one that is used now.
         gate: how fast the registry accepts requests.
         capabilities: what the registry supports, as far as it is known.
-        known_blobs: digests that each repository is known to hold.
+        known_blobs: what each repository is known to hold.
     """
 
     def __init__(
@@ -60,23 +66,26 @@ class Endpoint:
         concurrency: int = 64,
         large_concurrency: int = 4,
         allow_hosts: Collection[str] = (),
+        renew: Renew | None = None,
     ) -> None:
-        self._registry = registry
+        self.registry = registry
         self._host = "registry-1.docker.io" if registry == DOCKER_HUB else registry
-        self._login = login
+        self.login = login
         self._tls_verify = tls_verify
         self._allow_hosts = allow_hosts
+        self._renew = renew
         self._route: Route | None = None
         self._contact: InFlight[None] | None = None
         self._uploads = SingleFlight["BlobOutcome"]()
+        self._homes: dict[str, tuple[str, anyio.Event]] = {}  # by digest: the repository that it is being uploaded to
         self.gate = RateGate(concurrency, large_concurrency)
         self.capabilities = Capabilities()
-        self.known_blobs: dict[str, set[str]] = {}
+        self.known_blobs = KnownBlobs()
 
     @property
     def counts_pulls(self) -> bool:
         """Whether a GET of a manifest counts as a pull (Docker Hub's rate limit does)."""
-        return self._registry == DOCKER_HUB
+        return self.registry == DOCKER_HUB
 
     def turn(self, size: int) -> anyio.CapacityLimiter:
         """Where a blob of ``size`` bytes waits for its turn."""
@@ -84,19 +93,37 @@ class Endpoint:
 
     def mount_source(self, repository: str, digest: str) -> str | None:
         """Another repository from which the blob ``digest`` can be mounted, or None."""
-        for name, held in self.known_blobs.items():
-            if name != repository and digest in held and (repository, name) not in self.capabilities.refused_mounts:
-                return name
-        return None
+        refused = self.capabilities.refused_mounts
+        names = self.known_blobs.holders(digest)
+        return next((name for name in names if name != repository and (repository, name) not in refused), None)
+
+    @asynccontextmanager
+    async def home(self, repository: str, digest: str) -> AsyncGenerator[None]:
+        """Upload a blob in this block. Pushes to other repositories wait for it, if the registry is known to mount blobs."""
+        while self.capabilities.mounts_across and (found := self._homes.get(digest)) is not None:
+            other, landed = found
+            if other == repository or (repository, other) in self.capabilities.refused_mounts:
+                break
+            await landed.wait()
+        if digest in self._homes:
+            yield
+            return
+        landed = anyio.Event()
+        self._homes[digest] = repository, landed
+        try:
+            yield
+        finally:
+            del self._homes[digest]
+            landed.set()
 
     async def single_flight(
-        self, repository: str, digest: str, send: Callable[[], Awaitable[BlobOutcome]]
+        self, repository: str, digest: str, send: Callable[[], Awaitable[BlobOutcome]], *, force: bool = False
     ) -> BlobOutcome:
-        """Send a blob, or wait for the push that is sending it now."""
-        outcome, joined = await self._uploads.run((repository, digest), send)
+        """Send a blob, or wait for the push that is sending it now. With ``force``, wait only for one that has it, too."""
+        outcome, joined = await self._uploads.run((repository, digest, force), send)
         if joined:
             return "joined"
-        self.known_blobs.setdefault(repository, set()).add(digest)
+        self.known_blobs.add(repository, [digest])
         return outcome
 
     async def ask(self, question: Ask[T], *, retry: RetryPolicy, warn: Callable[[str], None], on_retry: OnRetry) -> T:
@@ -122,7 +149,8 @@ class Endpoint:
             contact.landed.set()
 
     async def _make_contact(self, question: Ask[T], attempts: Attempts, warn: Callable[[str], None]) -> T:
-        authorizer = Authorizer(self._login, tls_verify=self._tls_verify)
+        renew = self._renew_login if self._renew is not None else None
+        authorizer = Authorizer(self.login, registry=self.registry, tls_verify=self._tls_verify, renew=renew)
         while True:
             try:
                 return await self._try_schemes(question, authorizer, attempts.effort, warn)
@@ -132,6 +160,12 @@ class Endpoint:
                     raise
                 reason = exc.message
             await attempts.wait(reason, delay)
+
+    async def _renew_login(self, refused: Login) -> Login | None:
+        login = await self._renew(refused) if self._renew is not None else None
+        if login is not None:
+            self.login = login
+        return login
 
     async def _try_schemes(
         self, question: Ask[T], authorizer: Authorizer, effort: Effort, warn: Callable[[str], None]
@@ -146,7 +180,7 @@ class Endpoint:
         def settle(plain: Route) -> None:
             self._settle(plain)
             warn(f"{self._host} does not speak TLS: using plain HTTP")
-            if self._login is not None:
+            if self.login is not None:
                 warn(f"the login for {self._host} is sent over plain HTTP, readable to the network")
 
         return await question(self._new_route("http", authorizer, effort, settle))
@@ -170,9 +204,9 @@ class Endpoint:
         """Whether plain HTTP is allowed: by option, or because all addresses of the name are loopback."""
         if not self._tls_verify:
             return True
-        if not is_loopback(self._registry):
+        if not is_loopback(self.registry):
             return False
-        host, port = split_port(self._registry)
+        host, port = split_port(self.registry)
         try:
             found = await anyio.getaddrinfo(host.strip("[]"), port or 80, type=socket.SOCK_STREAM)
         except OSError:

@@ -6,14 +6,19 @@ import codecs
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast
 
-from .._http.redact import printable
+from .._http.redact import MAX_DETAIL, printable
 from .._oci.json import read_json_object, validate
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 MAX_ERRORS: Final = 100  # entries of an error body that are read
+MAX_FIELD: Final = 400  # characters of one ``detail`` that are shown, and values of it that are read
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
@@ -41,7 +46,10 @@ class _ErrorBody(BaseModel):
 class Failure:
     """The body of an error answer (distribution-spec, "Error Codes"), or its text if it is no such body.
 
-    ``digests`` are those that its entries name, in their ``detail`` or in their message.
+    Attributes:
+        codes: the codes of its entries.
+        detail: its words: the code, the message and the ``detail`` of each entry.
+        digests: those that its entries name, in their ``detail`` or in their message.
     """
 
     codes: tuple[str, ...]
@@ -49,14 +57,53 @@ class Failure:
     digests: tuple[str, ...] = ()
 
 
-def parse_failure(body: bytes) -> Failure:
-    """Read an error body of any form. Bounded: the caller gives at most the first 64 KiB."""
+def parse_failure(body: bytes, conceal: Callable[[str], str] = str) -> Failure:
+    """Read an error body of any form. Bounded: the caller gives at most the first 64 KiB.
+
+    ``conceal`` removes secrets from a text. It is given each text as the registry sent it, before it is shortened.
+    """
     try:
         errors = validate(_ErrorBody, read_json_object(body.removeprefix(codecs.BOM_UTF8))).errors
     except ValueError:
-        text = re.sub(r"<[^<>]*>", " ", body.decode("utf-8", "replace"))
+        text = re.sub(r"<[^<>]*>", " ", conceal(body.decode("utf-8", "replace")))
         return Failure((), printable(re.sub(r"\s+", " ", text)), tuple(dict.fromkeys(_DIGEST.findall(text))))
-    words = (f"{error.code}: {error.message or ''}".rstrip(": ") for error in errors)
-    named = _DIGEST.findall(json.dumps([(error.detail, error.message) for error in errors]))
-    digests = dict.fromkeys(named)
-    return Failure(tuple(printable(str(error.code)) for error in errors), printable("; ".join(words)), tuple(digests))
+    named = dict.fromkeys(_DIGEST.findall(json.dumps([(error.detail, error.message) for error in errors])))
+    codes = tuple(printable(conceal(str(error.code))) for error in errors)
+    words = ""
+    for error, code in zip(errors, codes, strict=True):
+        words += f"{'; ' if words else ''}{_words_of(error, code, conceal)}"
+        if len(words) > MAX_DETAIL:
+            break
+    return Failure(codes, printable(words), tuple(named))
+
+
+def _words_of(error: _Error, code: str, conceal: Callable[[str], str]) -> str:
+    message = printable(conceal(str(error.message or "")))
+    detail = _text_of(error.detail, conceal)
+    parts = [code, message, detail if detail not in message else ""]
+    return ": ".join(part for part in parts if part)
+
+
+def _text_of(detail: object, conceal: Callable[[str], str]) -> str:
+    """A ``detail`` in one line: a string as it is, anything else as short JSON; nothing if it says nothing."""
+    if detail in (None, "", [], {}):
+        return ""
+    concealed = _concealed(detail, conceal, iter(range(MAX_FIELD)))
+    text = concealed if isinstance(concealed, str) else json.dumps(concealed, ensure_ascii=False)
+    text = printable(text)
+    return text if len(text) <= MAX_FIELD else f"{text[:MAX_FIELD]}…"
+
+
+def _concealed(value: object, conceal: Callable[[str], str], left: Iterator[int]) -> object:
+    """The first values of a JSON value, without secrets: JSON would spell them differently. ``left`` counts them."""
+    if next(left, None) is None:
+        return "…"
+    match value:
+        case str():
+            return conceal(value)
+        case dict():
+            return {conceal(name): _concealed(one, conceal, left) for name, one in islice(value.items(), MAX_FIELD)}
+        case list():
+            return [_concealed(one, conceal, left) for one in islice(value, MAX_FIELD)]
+        case _:
+            return value

@@ -6,24 +6,32 @@ import contextlib
 import hashlib
 import logging
 import os
+import secrets
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlunsplit
 
-import anyio.to_thread
+import anyio
 from pydantic import BaseModel, ConfigDict, Field
 
 from .._http.urls import split_url
 from .._oci.json import JSONError, read_json_object, validate
+from .._threads import run_in_thread
 from ..errors import OcipushError
 from .session import Session
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from .._oci.descriptor import Descriptor
 
 
 _LOG = logging.getLogger("ocipush")
+_PATIENCE: Final = 2.0  # seconds that a disk may take, while a cancelled push waits for it
 _LONGEST: Final = 256 * 1024  # bytes of a file that are read
 
 
@@ -41,8 +49,9 @@ class _Record(BaseModel):
 class Journal:
     """A directory with one file for each unfinished upload.
 
-    An upload's Location can hold a signature, so the directory has mode 0700 and the files 0600. The process that resumes
-    an upload removes its file first, so two processes never resume the same one.
+    An upload's Location can hold a signature, so the directory has mode 0700 and the files 0600. Whoever uploads a blob
+    locks its file meanwhile, and the process that resumes an upload removes the file first: two processes never use the
+    same session. Where there is no ``flock`` (Windows), only those that start at the same time are kept apart.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -61,38 +70,80 @@ class Journal:
         except OSError as exc:
             raise OcipushError(
                 f"{self._directory} cannot keep upload sessions: {exc.strerror}",
-                hint="name another directory with --resume-dir (resume_dir=)",
+                hint="name another directory with resume_dir=",
             ) from exc
 
-    def page(self, repository_url: str, blob: Descriptor) -> SavedSession:
+    def session(self, repository_url: str, blob: Descriptor) -> SavedSession:
         """The file of one upload; ``repository_url`` tells registries and repositories apart."""
         name = hashlib.sha256(f"{repository_url} {blob.digest}".encode()).hexdigest()
         return SavedSession(self._directory / f"{name}.json", blob.size)
 
 
 class SavedSession:
-    """The file of one upload session. A problem with it is logged: it costs the resume, but not the push."""
+    """The file of one upload session. A problem with it costs the resume, but not the push.
+
+    Attributes:
+        problem: why the session cannot be saved, once that has failed.
+    """
 
     def __init__(self, path: Path, size: int) -> None:
+        self.problem: str | None = None
         self._path = path
         self._size = size
+        self._lock: int | None = None  # the descriptor of the lock's file
+        self._is_taken = False
+        self._released = False
 
     async def claim(self) -> Session | None:
-        """Take the session that another process left behind, if there is one. No other process can take it then."""
-        return await anyio.to_thread.run_sync(self._claim)
+        """Lock the file, and take the session that another process left behind, if there is one.
+
+        If another process has the lock, it is uploading the same blob. This upload is not saved then.
+        """
+        with anyio.move_on_after(_PATIENCE, shield=True):
+            return await run_in_thread(self._claim)
+        return None
 
     async def note(self, session: Session) -> None:
         """Save where the session is and how far it has come."""
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._note, session)
+        if not self._is_taken and self.problem is None:
+            with anyio.move_on_after(_PATIENCE, shield=True):
+                await run_in_thread(self._note, session)
 
     async def forget(self) -> None:
         """Remove the file: the upload has ended."""
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._forget)
+        if not self._is_taken:
+            with anyio.move_on_after(_PATIENCE, shield=True):
+                await run_in_thread(self._forget)
+
+    async def release(self) -> None:
+        """Unlock the file. If it is still there, another process can take the session."""
+        self._released = True
+        if self._lock is not None:
+            with anyio.move_on_after(_PATIENCE, shield=True):
+                await run_in_thread(self._release)
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                self._path.with_suffix(".lock").unlink()
+            os.close(lock)
 
     def _claim(self) -> Session | None:
-        claimed = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            self._lock = _lock(self._path.with_suffix(".lock"))
+        except BlockingIOError:
+            self._is_taken = True
+            return None
+        except OSError as exc:
+            self.problem = exc.strerror or str(exc)
+        if self._released:  # it took too long
+            self._release()
+            return None
+        return self._take()
+
+    def _take(self) -> Session | None:
+        claimed = self._unique()
         try:
             self._path.rename(claimed)
         except OSError:  # most often: there is none
@@ -119,19 +170,46 @@ class SavedSession:
         record = _Record(
             location=session.location, least=session.least, most=session.most, acknowledged=session.acknowledged
         )
-        temporary = self._path.with_suffix(f".{os.getpid()}")
+        temporary = self._unique()
         try:
-            temporary.unlink(missing_ok=True)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # through no link
             with os.fdopen(descriptor, "w") as file:
                 file.write(record.model_dump_json())
             temporary.replace(self._path)
         except OSError as exc:
-            _LOG.warning("%s cannot be written, so this upload cannot be resumed later: %s", self._path, exc)
+            self.problem = exc.strerror or str(exc)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+    def _unique(self) -> Path:
+        """A name that no other process uses, though it may have the same number in another container."""
+        return self._path.with_suffix(f".{os.getpid()}-{secrets.token_hex(8)}")
 
     def _forget(self) -> None:
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file; its descriptor, or None where files cannot be locked.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+    """
+    if fcntl is None:
+        return None
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.lstat(path), os.fstat(descriptor)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its last owner has removed it
 
 
 def _read_own(path: Path) -> bytes:

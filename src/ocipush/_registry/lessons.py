@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -29,6 +30,12 @@ _LOSSES: Final = 2  # lost sessions after which a blob is sent in chunks
 _FIRST_CHUNK: Final = 16 * MIB  # size of those chunks; each further lost session makes them smaller
 _SHARE: Final = 3  # a chunk is to take a third of the time that a request may take
 _GROWTH: Final = 4  # how much larger chunks become when their number makes the Location too long
+# Statuses of the web pages with which proxies and firewalls refuse a body that is too large.
+_UNEXPLAINED: Final = frozenset({400, 403, 404, 500, 503})
+_FULL: Final = re.compile(
+    r"no space left|file too large|disk (?:is )?full|disk quota|quota (?:was |is )?exceeded|exceeds? (?:the )?quota|insufficient storage",
+    re.IGNORECASE,
+)
 # Codes that say that what was sent has not been stored.
 _NOT_STORED: Final = frozenset(
     {"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "SIZE_INVALID", "DIGEST_INVALID"}
@@ -44,6 +51,8 @@ class Setback(Enum):
     FORM_REFUSED = auto()  # this kind of request is not supported
     TOKEN_REFUSED = auto()  # a token was replaced since the blob last made progress
     URL_TOO_LONG = auto()  # the Location has grown with each chunk
+    UNEXPLAINED = auto()  # a web page refused a large body with a temporary status
+    STORAGE_FULL = auto()  # the registry has no place left
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +102,17 @@ class Lessons:
         self._too_large: int | None = None  # the smallest body that was refused for its size
         self._rate: float | None = None  # bytes a second, as last measured
         self._too_long: int | None = None  # the smallest body that was cut by the limit in time
+        self._guess: int | None = None  # what may be the largest body, after a refusal by a web page
 
     @property
     def chunk_size(self) -> int | None:
         """Bytes of a chunk; None: send the blob whole."""
         growth: int = _GROWTH ** self._setbacks[Setback.URL_TOO_LONG]
         if self._wanted is not None:
-            return self._wanted * growth
-        sizes = [size for size in (self._size_in_time(), self._size_after_losses()) if size is not None]
-        return min(sizes) * growth if sizes else None
+            sizes = [self._wanted * growth, self._guess]
+        else:
+            sizes = [self._size_in_time(), self._size_after_losses(), self._guess]
+        return min((size for size in sizes if size is not None), default=None)
 
     def _size_in_time(self) -> int | None:
         """The largest body that gets through in time."""
@@ -135,6 +146,9 @@ class Lessons:
         """A part of the blob was accepted."""
         if sent.seconds > 0 and sent.size >= LADDER[-1]:
             self._rate = sent.size / sent.seconds
+        size = sent.step.end - sent.step.start
+        if self._guess is not None and LADDER[-1] <= size <= self._guess:  # the guess was right
+            self._limits.refused(self._guess + 1, ranged=False, said=self._guess)
         if sent.step.final:
             self._limits.patch_only |= self.patch_first  # what was a trial is known to work
 
@@ -155,6 +169,8 @@ class Lessons:
         if failure.status == 414 and step.ranged and self._setbacks[Setback.URL_TOO_LONG] < len(LADDER):
             self._setbacks[Setback.URL_TOO_LONG] += 1
             return Remedy(Event.LOST, at_once=True, restart=True)
+        if self._guess_size(failure, step):
+            return Remedy(Event.REFUSED, at_once=True)
         if "DIGEST_INVALID" in failure.codes:
             self._setbacks[Setback.GARBLED] += step.start > 0
             self._limits.unchunked |= self._setbacks[Setback.GARBLED] > 1 and self._limits.whole is None
@@ -176,6 +192,11 @@ class Lessons:
             return Event.BROKEN
         if not is_temporary(failure.status):
             return None
+        if _FULL.search(
+            failure.detail
+        ):  # it may be cleaned up, but the whole blob is not sent for that again and again
+            self._setbacks[Setback.STORAGE_FULL] += 1
+            return Event.BROKEN if self._setbacks[Setback.STORAGE_FULL] == 1 else None
         self._note_cut(sent)
         return Event.BROKEN
 
@@ -194,6 +215,22 @@ class Lessons:
         if isinstance(failure, BlobTooLargeError):
             return self._shrink(failure, step)
         return self._adapt(failure, step)
+
+    def _guess_size(self, failure: RegistryError, step: Step) -> bool:
+        """Whether a large body was refused by a web page, so that a smaller one is worth a try.
+
+        What is guessed counts for this blob alone until a smaller body is accepted.
+        """
+        size = step.end - step.start
+        smaller = next((one for one in LADDER if one < size), None)
+        if failure.answered_by != "web page" or failure.status not in _UNEXPLAINED or smaller is None:
+            return False
+        if is_temporary(failure.status):
+            self._setbacks[Setback.UNEXPLAINED] += 1
+            if self._setbacks[Setback.UNEXPLAINED] == 1:
+                return False  # it may be temporary indeed
+        self._guess = min(smaller, self._guess or smaller)
+        return True
 
     def _shrink(self, failure: BlobTooLargeError, step: Step) -> bool:
         """Whether there is a smaller body to try. The steps are few."""

@@ -12,7 +12,7 @@ from .._oci.digest import Digest
 from .._oci.document import parse_document
 from .._oci.media_types import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from ..errors import AuthorizationError, InvalidLayoutError, UnexpectedResponseError
-from .answers import is_html, is_web_page
+from .answers import concealed, is_html, is_web_page, lacks_scope
 from .blobs import BlobRequests
 from .statuses import Kind, Meaning, meaning_of
 
@@ -53,12 +53,16 @@ class Repository:
         """The requests for one blob; ``effort`` is what the blob has cost so far."""
         return BlobRequests(self._client, self.name, blob, effort, self._capabilities)
 
-    async def check_login(self) -> None:
-        """Ask the registry whether it accepts the login; raises its error (distribution-spec, "Determining Support")."""
+    async def check_login(self) -> bool:
+        """Ask the registry whether it accepts the login; raises its error (distribution-spec, "Determining Support").
+
+        Returns whether it asked for the login: where reads are anonymous, it does not.
+        """
         request = Request(method="GET", url=f"{self._client.route.base}/v2/")
         answer = await self._client.send(request, self._scope, Kind.LOGIN)
         if meaning_of(Kind.LOGIN, answer.status) is not Meaning.YES:
-            raise self._client.error(answer)
+            raise self._client.error(answer, Kind.LOGIN, self.name)
+        return "Authorization" in answer.request.headers
 
     async def manifest_digest(self, identifier: str) -> str | None:
         """The digest that a tag or digest names now; None if there is none, or the answer is unclear."""
@@ -67,8 +71,8 @@ class Repository:
         if meaning is Meaning.NO:
             return None
         if meaning is not Meaning.YES or is_html(answer.headers):
-            error = self._client.error(answer)
-            if isinstance(error, AuthorizationError):
+            error = self._client.error(answer, Kind.TAG, self.name)
+            if isinstance(error, AuthorizationError) and lacks_scope(answer):
                 return None  # the same, in a registry that does not answer 403
             raise error
         try:
@@ -101,15 +105,15 @@ class Repository:
         )
         answer = await self._client.send(request, self._scope, Kind.MANIFEST)
         if meaning_of(Kind.MANIFEST, answer.status) is not Meaning.YES or is_web_page(answer.headers, answer.body):
-            raise self._client.error(answer)
+            raise self._client.error(answer, Kind.MANIFEST, self.name)
         theirs, ours = answer.headers.get("docker-content-digest"), document.descriptor.digest
         if theirs and theirs not in {ours, Digest.of(document.raw)}:  # some registries use sha256 for all digests
-            shown = self._client.route.authorizer.conceal(printable(theirs))
+            conceal = self._client.route.authorizer.conceal
             raise UnexpectedResponseError(
-                f"{request}: the registry stored {shown!r}, not {ours}",
+                f"{conceal(str(request))}: the registry stored {conceal(printable(conceal(theirs)))!r}, not {ours}",
                 hint="a proxy may have changed the manifest; pull it by its digest before you use it",
                 status=answer.status,
-                **request.facts(),
+                **concealed(request.facts(), conceal),
             )
 
     async def _ask(self, method: str, identifier: str) -> Answer:

@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .._oci.descriptor import Descriptor
 
 
@@ -13,13 +15,15 @@ class BlobFile:
     """An open blob: ``size`` bytes of a file, from ``offset`` on. An async context manager that closes the file.
 
     Each blob owns its descriptor. A source that keeps one file for many blobs gives each a duplicate (``os.dup``).
-    Duplicates share the position in the file, so readers name the offset of each read.
+    Duplicates share the position in the file, so readers name the offset of each read. If it ``is_outside``, a link led to
+    it out of the source, so it is not sent before it was hashed.
     """
 
-    __slots__ = ("descriptor", "offset", "size")
+    __slots__ = ("descriptor", "is_outside", "offset", "size")
 
-    def __init__(self, descriptor: int, *, size: int, offset: int = 0) -> None:
+    def __init__(self, descriptor: int, *, size: int, offset: int = 0, is_outside: bool = False) -> None:
         self.descriptor = descriptor
+        self.is_outside = is_outside
         self.offset = offset
         self.size = size
 
@@ -32,6 +36,36 @@ class BlobFile:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+
+class Tree(Protocol):
+    """The files of a layout: of a directory, or of an archive.
+
+    Attributes:
+        path: the directory or the archive.
+    """
+
+    path: Path
+
+    def open_regular(self, name: str) -> BlobFile:
+        """Open a regular file, whose steps are parted by ``/``. Blocking.
+
+        Raises:
+            BlobMissingError: it is not there (from FileNotFoundError), or is not a regular file.
+        """
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether there is an entry of this name, whatever it is."""
+        ...
+
+    def locate(self, name: str) -> str:
+        """How messages name a file. It need not exist."""
+        ...
+
+    def close(self) -> None:
+        """Close the tree. Files that are open stay open."""
+        ...
 
 
 class Source(Protocol):

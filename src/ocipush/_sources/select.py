@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .._oci.media_types import IMAGE_INDEXES
 from ..errors import AmbiguousImageError, ManifestNotFoundError
 
 if TYPE_CHECKING:
@@ -29,28 +30,31 @@ def select_descriptor(manifests: Sequence[Descriptor], ref: str | None, *, where
     found = [one for one in manifests if ref is None or _matches(one, ref)]
     if len({one.digest for one in found}) == 1:
         return found[0]
-    candidates = tuple(
-        f"{(one.ref_name or '-')[:_NAME]}  {str(one.platform or '-')[:_NAME]}  {one.digest}"
-        for one in (found or manifests)
-    )
+    candidates = tuple(_line(one) for one in (found or manifests))
     listed = "; ".join(candidates[:_SHOWN])
     if not found:
         raise ManifestNotFoundError(
             f"{where} holds no image that matches {(ref or '')[:_NAME]!r}",
-            hint=f"choose one of these with --ref (ref=): {listed}",
+            hint=f"choose one of these with ref=: {listed}",
             path=where,
         )
     raise AmbiguousImageError(
         f"{where} holds several images: {listed}",
-        hint="choose one with --ref (ref=): a reference, a tag or a digest",
+        hint="choose one with ref=: a reference, a tag or a digest",
         candidates=candidates,
     )
 
 
+def _line(one: Descriptor) -> str:
+    kind = one.artifact_type or ("index" if one.media_type in IMAGE_INDEXES else "image")
+    return f"{(one.full_name or '-')[:_NAME]}  {str(one.platform or '-')[:_NAME]}  {kind[:_NAME]}  {one.digest}"
+
+
 def _matches(descriptor: Descriptor, ref: str) -> bool:
-    """Whether ``ref`` is this descriptor's digest, its recorded reference, or the tag of that reference."""
-    name = descriptor.ref_name
-    if name is None or ref == descriptor.digest:
-        return ref == descriptor.digest
+    """Whether ``ref`` is this descriptor's digest, a reference that is recorded for it, or the tag of one."""
+    return ref == descriptor.digest or any(ref in {name, _tag(name)} for name in descriptor.names)
+
+
+def _tag(name: str) -> str | None:
     _, colon, tag = name.rpartition(":")
-    return ref == name or (bool(colon) and ref == tag and "/" not in tag and "@" not in name)
+    return tag if colon and "/" not in tag and "@" not in name else None

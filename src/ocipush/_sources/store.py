@@ -1,4 +1,4 @@
-"""The store: list the layouts of a directory, and match a person's IMAGE against them (docs/matching.md).
+"""The store: list the images of a directory, and match a person's IMAGE against them (docs/matching.md).
 
 Annotations are objects here, not strings: ``StoreImage`` says ``ocipush`` as its module, where ``Path`` is no name.
 """
@@ -24,8 +24,11 @@ from ..errors import (
     LayoutError,
     OcipushError,
 )
+from .archive import Archive
+from .base import Tree
+from .docker import DockerArchive
 from .files import Directory, too_many_files, unreadable
-from .layout import Layout
+from .layout import Layout, SkopeoDirectory
 
 _LOG = logging.getLogger("ocipush.store")
 DEFAULT_STORE: Final = "/var/lib/ar/images"
@@ -34,16 +37,20 @@ _INEXACT: Final = sys.platform in {"win32", "darwin"}
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
+Image = Layout | DockerArchive
+_ARCHIVE: Final = ".tar"
+
+
 @dataclass(frozen=True, slots=True)
 class StoreImage:
     """One image of a store.
 
     Attributes:
-        name: the layout's directory name.
-        path: the layout's directory.
+        name: the name of the layout's directory, or of an archive without ``.tar``.
+        path: the directory or the archive.
         ref: the recorded reference of the layout's first descriptor, or None.
-        digest, media_type: of the first descriptor, or None if there is none.
-        size: bytes of all files of the layout, if they were asked for.
+        digest, media_type: of the first descriptor, or None if there is none, as in an archive of ``docker save``.
+        size: bytes of all files of the layout, or of the archive, if they were asked for.
     """
 
     name: str
@@ -59,12 +66,12 @@ class Match:
     """The image that IMAGE names.
 
     Attributes:
-        layout: the layout that matched, still open. The caller closes it.
+        layout: the layout or archive that matched, still open. The caller closes it.
         descriptor: the descriptor that records IMAGE as its reference, if that is how it matched.
         warnings: how IMAGE and the image differ.
     """
 
-    layout: Layout
+    layout: Image
     descriptor: Descriptor | None = None
     warnings: tuple[str, ...] = ()
 
@@ -77,7 +84,7 @@ def list_images(store: str | os.PathLike[str] = DEFAULT_STORE, *, sizes: bool = 
     """List a store's images by name. Blocking. A store that does not exist holds none.
 
     Args:
-        store: a directory whose direct child directories are OCI layouts.
+        store: a directory whose direct children are images: directories, and archives whose names end with ``.tar``.
         sizes: also add up each image's files.
     """
     directory = _open_store(Path(store))
@@ -85,18 +92,22 @@ def list_images(store: str | os.PathLike[str] = DEFAULT_STORE, *, sizes: bool = 
         return []
     images: list[StoreImage] = []
     with directory:
-        for layout in _layouts(directory):
+        for layout in _images(directory):
             with closing(layout):
                 images.append(_describe(layout, sizes=sizes))
     return images
 
 
 def match_image(
-    store: str | os.PathLike[str], image: str, *, check_cancelled: Callable[[], None] = lambda: None
+    store: str | os.PathLike[str],
+    image: str,
+    *,
+    follow_links: bool = False,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> Match:
     """Open the image that IMAGE names (docs/matching.md, "Finding the image"). Blocking.
 
-    ``check_cancelled`` is called before each layout of the store is read. What it raises ends the search.
+    ``follow_links``: in a layout, follow links that lead out of the store, too. ``check_cancelled`` is called before each layout of the store is read. What it raises ends the search.
 
     Raises:
         ImageNotFoundError: with near names.
@@ -104,7 +115,7 @@ def match_image(
         LayoutError: the one asked for cannot be read.
     """
     path, wanted = Path(store), strip_white_space(image)
-    directory = _open_store(path)
+    directory = _open_store(path, follow_links=follow_links)
     if directory is None:
         raise _not_found(path, wanted, [], f"there is no directory {path}")
     with directory:
@@ -119,10 +130,10 @@ def match_image(
     raise _not_found(path, wanted, listed, problem)
 
 
-def _open_store(path: Path) -> Directory | None:
+def _open_store(path: Path, *, follow_links: bool = False) -> Directory | None:
     """Open a store; None if there is no such directory."""
     try:
-        return Directory.open(path)
+        return Directory.open(path, follow_links=follow_links)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
@@ -131,12 +142,25 @@ def _open_store(path: Path) -> Directory | None:
 
 def _no_store(path: Path, exc: OSError) -> OcipushError:
     what = f"the store {path} cannot be read"
-    hint = "run as a user who may read it, or name another with --images-store-dir (store=)"
+    hint = "run as a user who may read it, or name another with store="
     return too_many_files(what, exc) or LayoutError(f"{what}: {exc.strerror}", hint=hint, path=str(path))
 
 
-def _open_child(store: Directory, name: str) -> Layout | None:
-    """Open the image whose directory has exactly this name; None if there is no such directory.
+def read_image(tree: Tree) -> Image:
+    """Read what is in an open directory or archive, whatever kind it is. It closes the tree, at once if it raises."""
+    if tree.has("index.json") or not tree.has("manifest.json"):
+        return Layout.read(tree)
+    if tree.has("version"):
+        return SkopeoDirectory.read(tree)
+    try:
+        return DockerArchive.read(tree)
+    except BaseException:
+        tree.close()
+        raise
+
+
+def _open_child(store: Directory, name: str) -> Image | None:
+    """Open the image of exactly this name; None if there is no such directory or archive.
 
     Raises:
         LayoutError: there is one, and it is not a readable layout.
@@ -145,38 +169,55 @@ def _open_child(store: Directory, name: str) -> Layout | None:
         return None
     if _INEXACT and name not in _names(store):
         return None
-    try:
-        return _open_layout(store, name)
-    except UnicodeEncodeError:  # half of a surrogate pair: no directory has such a name
-        return None
-    except InvalidLayoutError as exc:
-        if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in _ABSENT:
+    for opening in (_open_directory, _open_archive):
+        try:
+            return opening(store, name)
+        except UnicodeEncodeError:  # half of a surrogate pair: no file has such a name
             return None
-        raise
+        except InvalidLayoutError as exc:
+            if not isinstance(exc.__cause__, OSError) or exc.__cause__.errno not in _ABSENT:
+                raise
+    return None
 
 
-def _open_layout(store: Directory, name: str) -> Layout:
+def _open_directory(store: Directory, name: str) -> Image:
     try:
         directory = store.open_directory(name)
     except OSError as exc:
         path = store.path / name
         raise unreadable(InvalidLayoutError, f"{path} cannot be read as a layout", exc, path=str(path)) from exc
-    return Layout.read(directory)
+    return read_image(directory)
 
 
-def _names(store: Directory) -> list[str]:
+def _open_archive(store: Directory, name: str) -> Image:
+    path = store.path / f"{name}{_ARCHIVE}"
     try:
-        return [name for name in store.list_directories() if not name.startswith(".")]
+        descriptor = store.open_file(path.name)
+    except OSError as exc:
+        raise unreadable(InvalidLayoutError, f"{path} cannot be read", exc, path=str(path)) from exc
+    return read_image(Archive.read(path, descriptor))
+
+
+def _name(image: Image) -> str:
+    return image.path.name if image.path.is_dir() else image.path.name.removesuffix(_ARCHIVE)
+
+
+def _names(store: Directory) -> dict[str, Callable[[Directory, str], Image]]:
+    """The names of the images, sorted, and how each is opened. A directory hides an archive of the same name."""
+    try:
+        archives = [name.removesuffix(_ARCHIVE) for name in store.list_files(_ARCHIVE)]
+        found = dict.fromkeys(archives, _open_archive) | dict.fromkeys(store.list_directories(), _open_directory)
     except OSError as exc:
         raise _no_store(store.path, exc) from exc
+    return {name: found[name] for name in sorted(found, key=os.fsencode) if name and not name.startswith(".")}
 
 
-def _layouts(store: Directory, check_cancelled: Callable[[], None] = lambda: None) -> Iterator[Layout]:
-    """Open the layouts of a store one after another, by name. The caller closes each. Others are logged."""
-    for name in _names(store):
+def _images(store: Directory, check_cancelled: Callable[[], None] = lambda: None) -> Iterator[Image]:
+    """Open the images of a store one after another, by name. The caller closes each. Others are logged."""
+    for name, opening in _names(store).items():
         check_cancelled()
         try:
-            layout = _open_layout(store, name)
+            layout = opening(store, name)
         except LayoutError as exc:
             _LOG.warning("skipped: %s", exc)
         else:
@@ -187,13 +228,13 @@ def _match_recorded(
     store: Directory, wanted: str, listed: list[StoreImage], check_cancelled: Callable[[], None]
 ) -> Match | None:
     """Find the image that records ``wanted`` as its reference. Adds every image of the store to ``listed``."""
-    kept: Layout | None = None
+    kept: Image | None = None
     found: list[tuple[str, Descriptor]] = []
     with ExitStack() as closing_kept:
-        for layout in _layouts(store, check_cancelled):
+        for layout in _images(store, check_cancelled):
             listed.append(_describe(layout))
-            recorded = [one for one in layout.index.manifests if wanted and one.ref_name == wanted]
-            found += [(layout.path.name, one) for one in recorded]
+            recorded = [one for one in layout.descriptors if wanted and wanted in one.names]
+            found += [(_name(layout), one) for one in recorded]
             if recorded and kept is None:
                 kept = layout
                 closing_kept.callback(kept.close)
@@ -216,7 +257,7 @@ def _check_unambiguous(found: Sequence[tuple[str, Descriptor]], wanted: str) -> 
     if len(digests) > 1:
         raise AmbiguousImageError(
             f"{found[0][0]} records the reference {shown(wanted)} for several images: {', '.join(digests)}",
-            hint="use the name of the directory, and choose one by its digest with --ref (ref=)",
+            hint="use the name of the directory, and choose one by its digest with ref=",
             candidates=digests,
         )
 
@@ -230,21 +271,22 @@ def _why_empty(store: Directory) -> str:
 def _not_found(store: Path, wanted: str, images: Sequence[StoreImage], problem: str | None) -> ImageNotFoundError:
     text = f"no image {shown(wanted)} in the store {store}"
     if problem is not None:
-        return ImageNotFoundError(text, hint=f"{problem}; name another store with --images-store-dir (store=)")
+        return ImageNotFoundError(text, hint=f"{problem}; name another store with store=")
     names = [word for image in images for word in (image.name, image.ref) if word]
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`ocipush image list` shows what there is"
     return ImageNotFoundError(text, hint=hint, available=tuple(near or (image.name for image in images)))
 
 
-def _describe(layout: Layout, *, sizes: bool = False) -> StoreImage:
-    first = layout.index.manifests[0] if layout.index.manifests else None
+def _describe(layout: Image, *, sizes: bool = False) -> StoreImage:
+    first = layout.descriptors[0] if layout.descriptors else None
+    has_digest = first is not None and isinstance(layout, Layout)
     return StoreImage(
-        name=layout.path.name,
+        name=_name(layout),
         path=layout.path,
-        ref=first.ref_name if first else None,
-        digest=first.digest if first else None,
-        media_type=first.media_type if first else None,
+        ref=first.full_name if first else None,
+        digest=first.digest if first and has_digest else None,
+        media_type=first.media_type if first and has_digest else None,
         size=_size(layout.path) if sizes else None,
     )
 
@@ -264,7 +306,7 @@ def _disagreement(wanted: str, ref: str | None) -> tuple[str, ...]:
 
 
 def _size(path: Path) -> int:
-    total = 0
+    total = path.lstat().st_size if path.is_file() else 0
     for where, _, names in os.walk(path, followlinks=False):
         for name in names:
             with suppress(FileNotFoundError):  # removed since its directory was read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-import anyio.to_thread
+from .._threads import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +21,11 @@ T = TypeVar("T", bound=_Closable)
 async def open_in_thread(opening: Callable[[], T]) -> T:
     """Run ``opening`` in a worker thread, and close what it opened if the task is cancelled before it has it.
 
-    anyio waits for the thread when it cancels. ``asyncio.Task.cancel`` does not: the thread then ends on its own.
+    The thread then ends on its own.
     """
     handover = _Handover(opening)
     try:
-        return await anyio.to_thread.run_sync(handover.run)
+        return await run_in_thread(handover.run)
     except BaseException:
         handover.abandon()
         raise

@@ -6,8 +6,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
-
+from .._threads import run_in_thread
 from ..errors import BlobCorruptError
 from .files import read_at
 
@@ -47,14 +46,22 @@ async def is_corrupt(source: Source, blob: Descriptor) -> bool:
     if isinstance(opened, bytes):
         return not blob.matches(opened)
     async with opened:
-        hashing = _Hashing(opened, blob.digest.algorithm)
-        try:
-            while not await anyio.to_thread.run_sync(hashing.advance):
-                pass
-        except OSError as exc:
-            where = source.locate(blob)
-            raise BlobCorruptError(f"{where} cannot be read: {exc.strerror or exc}", hint=None, path=where) from exc
-        return hashing.hexdigest() != blob.digest.encoded
+        return not await has_digest(opened, blob, where=source.locate(blob))
+
+
+async def has_digest(opened: BlobFile, blob: Descriptor, *, where: str) -> bool:
+    """Whether the content of an open blob has the digest of its descriptor. Hashes it.
+
+    Raises:
+        BlobCorruptError: it cannot be read.
+    """
+    hashing = _Hashing(opened, blob.digest.algorithm)
+    try:
+        while not await run_in_thread(hashing.advance):
+            pass
+    except OSError as exc:
+        raise BlobCorruptError(f"{where} cannot be read: {exc.strerror or exc}", hint=None, path=where) from exc
+    return hashing.hexdigest() == blob.digest.encoded
 
 
 class _Hashing:

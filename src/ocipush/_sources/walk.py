@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-import anyio.from_thread
-import anyio.to_thread
-
 from .._oci.descriptor import Descriptor, has_document
 from .._oci.document import MAX_MANIFEST_SIZE, Contents, Document, Index, parse_document
 from .._oci.media_types import OCI_INDEX, OCI_MANIFEST
+from .._threads import check_cancelled, run_in_thread
 from ..errors import BlobCorruptError, InvalidLayoutError
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ async def read_contents(source: Source, root: Descriptor, *, include_foreign: bo
     Raises:
         LayoutError: a document is invalid, or a blob is missing or of the wrong size.
     """
-    return await anyio.to_thread.run_sync(_Walk(source, include_foreign).run, root)
+    return await run_in_thread(_Walk(source, include_foreign).run, root)
 
 
 class _Walk:
@@ -50,7 +48,7 @@ class _Walk:
         return Contents(tuple(self._documents.values()), tuple(self._blobs.values()))
 
     def _visit(self, descriptor: Descriptor, depth: int = 1) -> None:
-        anyio.from_thread.check_cancelled()
+        check_cancelled()
         if descriptor.digest in self._documents:
             return
         if depth > MAX_DEPTH:
@@ -91,6 +89,7 @@ class _Walk:
         return Document(descriptor, media_type, raw, content)
 
     def _check(self, blob: Descriptor) -> None:
+        check_cancelled()
         if (known := self._blobs.get(blob.digest)) is not None:
             if known.size != blob.size:
                 where = self._source.locate(blob)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 
-from ocipush.testing import DIALECTS, BasicAuth, BearerAuth, Registry
-from ocipush.testing._registry import in_url
+from ocipush.testing._auth import BasicAuth, BearerAuth
+from ocipush.testing._dialects import DIALECTS
+from ocipush.testing._registry import Registry, in_url
 from ocipush.testing._storage import prepare_blocking
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ocipush.testing._responses import error_response, json_response
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ocipush.testing._server import Request, Response
+    from ocipush.testing._messages import Request, Response
 
 Scope = tuple[str, str]
 """A resource, such as ``repository:team/app``, and an action: ``pull``, ``push`` or ``delete``."""

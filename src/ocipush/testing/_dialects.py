@@ -8,7 +8,10 @@ reported follows the specification, which may be wrong; comments mark statuses a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from ocipush.testing._faults import Ending
 
 MIB: Final = 1024 * 1024
 
@@ -85,6 +88,16 @@ class Dialect:
     same_blob_at_once: bool = True
     """Two sessions may be closed with the same digest at the same time; if false, the second gets 400 BLOB_UPLOAD_INVALID."""
 
+    # Stored blobs
+    blob_redirect: int = 0
+    """The status (302, 303 or 307) of HEAD and GET of a blob, with a signed Location; 0: the registry sends blobs itself."""
+    blob_storage: Literal["port", "path"] = "port"
+    """Where that Location is: on another port, or on the same one, outside ``/v2/``."""
+    unseen_seconds: float = 0.0
+    """Seconds for which a new blob is not found after its 201."""
+    unseen_lookups: int = 0
+    """How many times a new blob is not found: by HEAD or GET, by a mount, or by the PUT of a manifest."""
+
     # Mounts
     self_mount: int = 201
     """The status of a mount from the same repository: 201, 202 (a session, even if the blob exists), or an error."""
@@ -104,12 +117,16 @@ class Dialect:
     """The registry has the referrers API and sends OCI-Subject; if false, the API is a plain-text 404."""
     tag_parameter: bool = False
     """PUT of a manifest by digest sets the tags in ``?tag=``, and confirms them in OCI-Tag."""
-    immutable_tags: bool = False
-    """A tag can be set once; a second PUT is an error, even with the same manifest."""
+    immutable_tags: str = ""
+    """A tag can be set once; a second PUT, even of the same manifest, gets the error of this registry: a name of
+    `IMMUTABLE_TAGS`. Empty: tags can be set again."""
     missing_status: int = 404
     """The status of the PUT of a manifest with missing blobs."""
-    missing_detail: bool = True
-    """That error lists the missing blobs, each in a ``detail``."""
+    missing_code: str = "MANIFEST_BLOB_UNKNOWN"
+    """The code of that error."""
+    missing_named: Literal["all", "first", "message", "none"] = "all"
+    """What that error names: all missing blobs, each in a ``detail``; the first one in a ``detail``; the first one in the
+    message; none."""
     html_ok: bool = False
     """The response to a successful PUT of a manifest is ``OK`` with the media type of HTML."""
     unknown_repository: Literal["made", "NAME_UNKNOWN", "DENIED"] = "made"
@@ -129,7 +146,19 @@ class Dialect:
 
     # Headers, and a proxy in front of the registry
     max_body: int = 0
-    """Maximum body in bytes (0: no limit): a larger one gets 413 with a web page at once, and the connection is closed."""
+    """Maximum body in bytes (0: no limit): a larger one gets a web page at once, and the connection is closed."""
+    max_body_status: int = 413
+    """The status of that web page; web application firewalls and IIS send 400, 403, 404, 500 or 503."""
+    time_limit: float = 0.0
+    """Seconds that a request may take, from its head to its response (0: no limit)."""
+    time_limit_of: Literal["all", "bodies"] = "all"
+    """The time limit is for all requests, or for those with a body."""
+    time_limit_status: int = 0
+    """The status (408 or 504) of a web page that a request over the time limit gets; 0: no response."""
+    time_limit_end: Ending = "close"
+    """How the connection of a request over the time limit ends."""
+    line_rate: int = 0
+    """Bytes per second of all requests together, as over a slow line (0: no limit)."""
     takes_streams: bool = True
     """Bodies may use Transfer-Encoding: chunked; if false, such a body gets 400 CONTENT_LENGTH_INVALID."""
     strict_accept: bool = False
@@ -139,6 +168,59 @@ class Dialect:
     warning: str = ""
     """The text of a Warning header in every response."""
 
+    def __post_init__(self) -> None:
+        if self.immutable_tags not in {"", *IMMUTABLE_TAGS}:
+            raise ValueError(f"immutable_tags must be one of {', '.join(IMMUTABLE_TAGS)}, not {self.immutable_tags!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class TagRefusal:
+    """How a registry refuses to move a tag; the message may contain ``{name}`` and ``{tag}``."""
+
+    status: int
+    code: str
+    message: str
+    detail: object = None
+
+
+# Each as reported: hub-feedback#2466, kots#5940, kaniko#1095, acr#84, docker/cli#5873.
+IMMUTABLE_TAGS: Final[dict[str, TagRefusal]] = {
+    "acr": TagRefusal(
+        405,
+        "UNSUPPORTED",
+        "The operation is disallowed on this registry, repository or image. The tag is locked.",
+    ),
+    "artifactory": TagRefusal(
+        403,
+        "MANIFEST_INVALID",
+        "manifest invalid",
+        {"description": "HTTP 403 Forbidden: Not enough permissions to delete/overwrite artifact"},
+    ),
+    "docker-hub": TagRefusal(403, "DENIED", "tag {tag} is immutable and cannot be overwritten"),
+    "ecr": TagRefusal(
+        400,
+        "TAG_INVALID",
+        "The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the tag is"
+        " immutable.",
+    ),
+    "gar": TagRefusal(
+        400,
+        "MANIFEST_INVALID",
+        'The request is attempting to modify the previously published manifest version/digest for tag "{tag}" while'
+        " immutable tags are enabled",
+    ),
+    "harbor": TagRefusal(
+        412, "PRECONDITION", "Failed to process request due to '{name}:{tag}' configured as immutable."
+    ),
+    "nexus": TagRefusal(
+        400,
+        "BLOB_UPLOAD_INVALID",
+        "blob upload invalid",
+        "Repository does not allow updating assets: docker-hosted",
+    ),
+    "ocir": TagRefusal(409, "CONFLICT", "tag already exists"),
+}
+"""The errors of registries whose tags are immutable, for `Dialect.immutable_tags`."""
 
 _SPEC: Final = Dialect()
 _DISTRIBUTION_3: Final = Dialect(
@@ -166,13 +248,15 @@ DIALECTS: Final[dict[str, Dialect]] = {
         self_mount=202,
         cross_mount=202,
         digest_header=False,
-        missing_detail=False,
+        missing_named="none",
         referrers=False,
         deletes=False,
         refused_range="",
     ),
     "distribution-2.8": _DISTRIBUTION_2,
     "distribution-3": _DISTRIBUTION_3,
+    # With storage in S3, GCS or Azure, as is the default with these drivers.
+    "distribution-s3": replace(_DISTRIBUTION_3, blob_redirect=307),
     "zot": Dialect(
         cut="dropped",
         patch_content_range="with length",
@@ -222,13 +306,14 @@ DIALECTS: Final[dict[str, Dialect]] = {
         token_fields=("access_token",),
     ),
     # Because it is built on distribution: nothing is reported about resuming or POST with digest.
-    "docker-hub": _DISTRIBUTION_3,
+    "docker-hub": replace(_DISTRIBUTION_3, blob_redirect=307),
     "harbor": replace(
         _DISTRIBUTION_2,
         token_service="harbor-registry",  # noqa: S106
         cookie="sid",
         size_of_last_body=True,
         deletes=True,
+        blob_redirect=307,  # unless its storage is a file system, or its configuration disables it
     ),
     "artifactory": Dialect(strict_accept=True),
     "artifactory-patch-only": Dialect(strict_accept=True, put_body=False),  # docker/buildx#196
@@ -241,7 +326,15 @@ DIALECTS: Final[dict[str, Dialect]] = {
     "gitlab": replace(_DISTRIBUTION_3, cross_mount=401, deletes=True),
     # `crane registry serve`. There, a blob is in all repositories at once; this is left out.
     "ggcr": Dialect(refused_range="", asked_status=400, deleted_status=400, self_mount=202, cross_mount=202),
-    "pulp": Dialect(patch_status=204, self_mount=202, cross_mount=202),  # pulp/pulp_container#2199
+    "pulp": Dialect(  # pulp/pulp_container#2199; blobs: its content app, on the same host unless CONTENT_ORIGIN says otherwise
+        patch_status=204, self_mount=202, cross_mount=202, blob_redirect=302, blob_storage="path"
+    ),
     "body-limit": replace(_DISTRIBUTION_3, max_body=MIB),  # the default of nginx
+    "body-limit-403": replace(_DISTRIBUTION_3, max_body=MIB, max_body_status=403),  # distribution#2042
+    # The default readTimeout of Traefik 3: traefik#10805, gitea#31865.
+    "time-limit": replace(_DISTRIBUTION_3, time_limit=60),
+    "time-limit-2.8": replace(_DISTRIBUTION_2, time_limit=60),
+    # Replicas on eventually consistent storage: goharbor/harbor#17504. How long it takes is a guess.
+    "eventual": Dialect(unseen_lookups=2),
 }
 """Dialects by name; ``spec`` does exactly what the specification says."""

@@ -100,6 +100,25 @@ class Refuse(Fault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebPage(Fault):
+    """A proxy or a firewall responds instead of the registry, with HTML. The request's body is still read."""
+
+    status: int = 503
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayTimeout(Fault):
+    """The registry processes the request, but `wait` seconds later the client gets a web page instead of the response.
+
+    Content delivery networks and proxies do so when they have waited too long: 504, 499 (nginx), 520, 522 or 524
+    (Cloudflare).
+    """
+
+    status: int = 504
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit(Fault):
     """Too many requests, in one of four notations.
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ocipush.testing._messages import Request, Response
+from ocipush.testing._pages import HTML, web_page
 from ocipush.testing._responses import error_response
-from ocipush.testing._server import Request, Response
 
 if TYPE_CHECKING:
     from ocipush.testing._dialects import Dialect
-
-_TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head><body>413</body></html>"
 
 
 def rejected(request: Request, dialect: Dialect) -> Response | None:
@@ -19,7 +18,8 @@ def rejected(request: Request, dialect: Dialect) -> Response | None:
     if dialect.cookie and "cookie" in headers:
         request.violations.append("it sends a cookie")
     if 0 < dialect.max_body < (request.length or 0):
-        return Response(413, {"Content-Type": "text/html", "Connection": "close"}, _TOO_LARGE)
+        status = dialect.max_body_status
+        return Response(status, {"Content-Type": HTML, "Connection": "close"}, web_page(status, too_large=True))
     if not dialect.takes_streams and "transfer-encoding" in headers:
         return error_response(400, "CONTENT_LENGTH_INVALID", "Content-Length is required")
     if dialect.strict_accept and headers.get("accept", "*/*") != "*/*" and "/manifests/" not in request.path:

@@ -7,8 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from ocipush.testing._dialects import IMMUTABLE_TAGS
+from ocipush.testing._messages import Request, Response
 from ocipush.testing._responses import error_response, json_response, page_response
-from ocipush.testing._server import Request, Response
 from ocipush.testing._storage import DIGEST, StoredManifest, digest_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Manifests:
             return found
         tags = self._tag_parameters(request) if by_digest else [identifier]
         if self._dialect.immutable_tags and (immutable := [tag for tag in tags if tag in repository.tags]):
-            return error_response(400, "TAG_INVALID", _immutable(name, immutable[0]))
+            return _immutable(self._dialect, name, immutable[0])
         manifest, subject = found
         await repository.put(digest, manifest, tags)
         headers = {"Location": f"/v2/{name}/manifests/{digest}", **self._digest_header(digest)}
@@ -110,10 +111,7 @@ class Manifests:
         if not media_type or stated != media_type:
             return error_response(400, "MANIFEST_INVALID", "Content-Type is not the manifest's mediaType")
         if missing:
-            details = [{"detail": digest} for digest in missing] if self._dialect.missing_detail else [{}]
-            error = {"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown to registry"}
-            errors = {"errors": [{**error, **detail} for detail in details]}
-            return json_response(errors, status=self._dialect.missing_status)
+            return _lacking(self._dialect, missing)
         return StoredManifest(media_type, raw), subject if DIGEST.fullmatch(subject) else None
 
     def _tag_parameters(self, request: Request) -> list[str]:
@@ -130,12 +128,25 @@ def _unknown(name: str, identifier: str) -> Response:
     return error_response(404, "MANIFEST_UNKNOWN", f"{identifier} is not in {name}")
 
 
-def _immutable(name: str, tag: str) -> str:
-    return f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten"
+def _immutable(dialect: Dialect, name: str, tag: str) -> Response:
+    refusal = IMMUTABLE_TAGS[dialect.immutable_tags]
+    message = refusal.message.format(name=name, tag=tag)
+    return error_response(refusal.status, refusal.code, message, refusal.detail)
+
+
+def _lacking(dialect: Dialect, missing: list[str]) -> Response:
+    """Return the error response for a manifest whose blobs are missing."""
+    if dialect.missing_named == "message":
+        message = f"unknown blob {missing[0]}"
+        return error_response(dialect.missing_status, dialect.missing_code, message, {})
+    error = {"code": dialect.missing_code, "message": "blob unknown to registry"}
+    named = {"all": missing, "first": missing[:1], "none": []}[dialect.missing_named]
+    errors = [{**error, "detail": digest} for digest in named] or [error]
+    return json_response({"errors": errors}, status=dialect.missing_status)
 
 
 def _missing(content: dict[str, Any], repository: Repository) -> list[str]:
     blobs = [*content.get("layers", ()), *([content["config"]] if "config" in content else ())]
-    missing = [b["digest"] for b in blobs if b["digest"] not in repository.blobs and not b.get("urls")]
+    missing = [b["digest"] for b in blobs if not b.get("urls") and repository.find(b["digest"]) is None]
     children = [m["digest"] for m in content.get("manifests", ())]
     return missing + [d for d in children if d not in repository.manifests]

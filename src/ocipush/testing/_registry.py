@@ -1,53 +1,58 @@
-"""The development registry: its lifetime, its routes, and the record of its requests."""
+"""The development registry: its lifetime, and the record of its requests."""
 
 from __future__ import annotations
 
 import logging
-import re
+import socket
 import ssl
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 import anyio
 import h11
 from anyio.abc import ByteStream, Listener, SocketAttribute
 from anyio.streams.tls import TLSStream
 
-from ocipush.testing._auth import CATALOG, BasicAuth, BearerAuth, Scope
-from ocipush.testing._blobs import Blobs
+from ocipush.testing._auth import BasicAuth, BearerAuth
+from ocipush.testing._blobs import BlobStorage
 from ocipush.testing._connection import Connection
 from ocipush.testing._dialects import DIALECTS, Dialect
-from ocipush.testing._faults import Duplicate, ExpireTokens, RateLimit, Refuse, Restart, Schedule
-from ocipush.testing._gateway import add_headers, rejected
-from ocipush.testing._manifests import Manifests
-from ocipush.testing._responses import error_response, json_response, page_response
-from ocipush.testing._server import BodyTooLargeError, HTTPConnection, Request, Response
+from ocipush.testing._faults import (
+    Duplicate,
+    ExpireTokens,
+    GatewayTimeout,
+    RateLimit,
+    Refuse,
+    Restart,
+    Schedule,
+    WebPage,
+)
+from ocipush.testing._gateway import add_headers
+from ocipush.testing._line import Line
+from ocipush.testing._messages import BodyTooLargeError, RecordedRequest, Request, Response
+from ocipush.testing._pages import HTML, web_page
+from ocipush.testing._responses import error_response
+from ocipush.testing._routes import Routes
+from ocipush.testing._server import HTTPConnection
 from ocipush.testing._server_task import ServerTask
-from ocipush.testing._storage import NAME, Repository, Storage
-from ocipush.testing._uploads import UploadSessions
+from ocipush.testing._storage import Repository, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from os import PathLike
     from types import TracebackType
 
-    from ocipush.testing._faults import Fault
+    from ocipush.testing._faults import Fault, RequestFaults
+    from ocipush.testing._server import Handler
 
     Intercept = Callable[[Request], Awaitable[Response | None]]
-    Answer = Callable[[Request, str, str], Awaitable[Response]]
 
 _LOG = logging.getLogger("ocipush.testing")
-_ROUTES = (
-    ("tags", re.compile(rf"/v2/{NAME}/tags/list")),
-    ("uploads", re.compile(rf"/v2/{NAME}/blobs/uploads/?")),
-    ("blob", re.compile(rf"/v2/{NAME}/blobs/(?P<item>[^/]+)")),
-    ("manifest", re.compile(rf"/v2/{NAME}/manifests/(?P<item>[^/]+)")),
-    ("referrers", re.compile(rf"/v2/{NAME}/referrers/(?P<item>[^/]+)")),
-)
-_SESSION = "(?P<item>[0-9a-f]{32})"
+_BUFFER = 64 * 1024  # bytes
 _DISCONNECTED = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, h11.RemoteProtocolError)
 
 
@@ -56,27 +61,21 @@ def in_url(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _page(status: int) -> Response:
+    return Response(status, {"Content-Type": HTML}, web_page(status))
+
+
+@asynccontextmanager
+async def _closing(listener: Listener[ByteStream]) -> AsyncGenerator[Listener[ByteStream]]:
+    try:
+        yield listener
+    finally:
+        with anyio.CancelScope(shield=True):
+            await listener.aclose()
+
+
 class UnexpectedRequestError(AssertionError):
     """A strict registry received an unexpected request."""
-
-
-@dataclass(slots=True)
-class RecordedRequest:
-    """One request, with the status of its response.
-
-    Attributes:
-        status: 0 until the response is ready.
-        body_size: bytes of the body that were received.
-        violation: why a strict registry reports the request; empty if it does not.
-    """
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str] = field(repr=False)
-    status: int = 0
-    body_size: int = 0
-    violation: str = ""
 
 
 class Registry:
@@ -140,35 +139,15 @@ class Registry:
         self._task: ServerTask
         self._life: anyio.CancelScope
         self._down: float = 0.0
-        self._repositories = frozenset(repositories)
         self._dialect = DIALECTS[dialect] if isinstance(dialect, str) else dialect
+        self._line = Line(self._dialect.line_rate)
+        self._service = BlobStorage(self._storage, self._service_base)
+        self._service_port = 0
         if isinstance(auth, BearerAuth):
             auth.dialect = self._dialect
-        sessions = self._dialect.session_path.format(name=NAME) + _SESSION
-        self._routes = (("upload", re.compile(sessions)), *_ROUTES)
-        self._answers = self._endpoints()
-
-    def _endpoints(self) -> dict[tuple[str, str], Answer]:
-        """Return what answers each method of each route."""
-        blobs = Blobs(self._storage, self._dialect)
-        uploads = UploadSessions(self._storage, self._dialect, self._base)
-        manifests = Manifests(self._storage, self._dialect)
-        return {
-            ("POST", "uploads"): uploads.post,
-            ("GET", "upload"): uploads.get,
-            ("PATCH", "upload"): uploads.patch,
-            ("PUT", "upload"): uploads.put,
-            ("DELETE", "upload"): uploads.delete,
-            ("GET", "blob"): blobs.get,
-            ("HEAD", "blob"): blobs.get,
-            ("DELETE", "blob"): blobs.delete,
-            ("GET", "manifest"): manifests.get,
-            ("HEAD", "manifest"): manifests.get,
-            ("PUT", "manifest"): manifests.put,
-            ("DELETE", "manifest"): manifests.delete,
-            ("GET", "tags"): manifests.tags,
-            ("GET", "referrers"): manifests.referrers,
-        }
+        self._routes = Routes(
+            self._storage, self._dialect, auth, repositories, self._service, self._base, lambda: self.url
+        )
 
     def repository(self, name: str) -> Repository:
         """Return the content of a repository."""
@@ -192,20 +171,33 @@ class Registry:
         port = listener.extra(SocketAttribute.local_port)  # noqa: S610  (not Django's)
         self._address = (host, port)
         self.host = in_url(host, port)
+        if self._dialect.line_rate:  # what the system keeps has not passed a slow line yet
+            for one in listener.listeners:
+                sock = one.extra(SocketAttribute.raw_socket)  # noqa: S610
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        return listener
+
+    async def _listen_for_storage(self) -> Listener[ByteStream]:
+        """Open the port of the storage service; after a restart, the same port."""
+        listener = await anyio.create_tcp_listener(local_host=self._address[0], local_port=self._service_port)
+        self._service_port = listener.extra(SocketAttribute.local_port)  # noqa: S610
         return listener
 
     async def _serve(self, started: Callable[[], None]) -> None:
         """Serve, from one restart to the next."""
         await self._storage.prepare()
         while True:
-            listener = await self._listen()
-            try:
+            async with AsyncExitStack() as stack:
+                listener = await stack.enter_async_context(_closing(await self._listen()))
+                ports = [partial(listener.serve, self._connected)]
+                if self._dialect.blob_redirect and self._dialect.blob_storage == "port":
+                    service = await stack.enter_async_context(_closing(await self._listen_for_storage()))
+                    ports.append(partial(service.serve, self._connected_to_storage))
                 with anyio.CancelScope() as self._life:
-                    started()
-                    await listener.serve(self._connected)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await listener.aclose()
+                    async with anyio.create_task_group() as tasks:
+                        for serve in ports:
+                            tasks.start_soon(serve)
+                        started()
             await anyio.sleep(self._down)
 
     def _restart(self, fault: Restart) -> None:
@@ -235,32 +227,43 @@ class Registry:
 
     async def _connected(self, stream: ByteStream) -> None:
         self.connections += 1
+        await self._converse_safely(stream, self._respond)
+
+    async def _connected_to_storage(self, stream: ByteStream) -> None:
+        async def respond(request: Request, _: RequestFaults) -> Response:
+            return await self._service.respond(request)
+
+        await self._converse_safely(stream, respond)
+
+    async def _converse_safely(self, stream: ByteStream, respond: Handler) -> None:
         async with stream:
             try:
-                await self._converse(stream)
+                await self._converse(stream, partial(self._handle, respond))
             except Exception as exc:  # noqa: BLE001 - such as a response of `intercept` that is not valid HTTP
                 _LOG.exception("a connection failed")
                 self._errors.append(exc)
 
-    async def _converse(self, stream: ByteStream) -> None:
+    async def _converse(self, stream: ByteStream, handler: Handler) -> None:
         if self._ssl is None:
-            await self._http(stream).serve(self._handle)
+            await self._http(stream).serve(handler)
             return
         with suppress(ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream):  # the client does not speak TLS
             tls = await TLSStream.wrap(stream, server_side=True, ssl_context=self._ssl, standard_compatible=False)
-            await self._http(tls).serve(self._handle)
+            await self._http(tls).serve(handler)
 
     def _http(self, stream: ByteStream) -> HTTPConnection:
-        return HTTPConnection(Connection(stream, self._restart), self._schedule.faults_for)
+        connection = Connection(stream, self._line, self._dialect, self._restart)
+        return HTTPConnection(connection, self._schedule.faults_for)
 
-    async def _handle(self, request: Request) -> Response:
-        record = RecordedRequest(request.method, request.path, request.query, request.headers)
+    async def _handle(self, respond: Handler, request: Request, faults: RequestFaults) -> Response:
+        """Record a request, and respond to it."""
+        record = request.record
         self.requests.append(record)
         line = f"{request.method} {request.path}"
         if not any(fnmatchcase(line, pattern) for pattern in self._allowed):
             request.violations.append("it is not allowed")
         try:
-            response = await self._respond(request)
+            response = await respond(request, faults)
         except BodyTooLargeError:
             response = error_response(413, "SIZE_INVALID", "the manifest is larger than 4 MiB")
         except _DISCONNECTED:
@@ -269,8 +272,6 @@ class Registry:
             _LOG.exception("%s failed", line)
             self._errors.append(exc)
             response = error_response(500, "UNKNOWN", f"{type(exc).__name__}: {exc}")
-        finally:
-            record.body_size = request.body_size
         add_headers(response, self._dialect)
         record.status = response.status
         if request.violations:
@@ -278,76 +279,41 @@ class Registry:
             self.unexpected.append(record)
         return response
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request, faults: RequestFaults) -> Response:
         """Respond as the faults say, or `intercept`, or the registry itself."""
-        faults = request.faults
         await request.begin()
         if faults.take(ExpireTokens) and isinstance(self._auth, BearerAuth):
             self._auth.expire()
+        if page := faults.take(WebPage):
+            return _page(page.status)
         limit = faults.take(RateLimit)
         if refuse := limit.refusal() if limit else faults.take(Refuse):
             return Response(refuse.status, dict(refuse.headers), refuse.body)
         if self._intercept and (answer := await self._intercept(request)):
             return answer
-        if not faults.take(Duplicate):
-            return await self._answer(request)
+        timeout = faults.take(GatewayTimeout)
+        response = await self._process(request, twice=faults.take(Duplicate) is not None)
+        if timeout is None:
+            return response
+        await anyio.sleep(timeout.wait)
+        return _page(timeout.status)
+
+    async def _process(self, request: Request, *, twice: bool) -> Response:
+        if not twice:
+            return await self._routes.answer(request)
         request.keep()
-        await self._answer(request)
+        await self._routes.answer(request)
         while await request.receive():
             pass
         request.rewind()
-        return await self._answer(request)
+        return await self._routes.answer(request)
 
-    async def _answer(self, request: Request) -> Response:
-        return rejected(request, self._dialect) or await self._route(request)
-
-    async def _route(self, request: Request) -> Response:
-        if isinstance(self._auth, BearerAuth) and request.path == "/token":
-            return self._auth.issue(request, request.scopes)
-        if request.path == "/v2/":
-            return self._forbidden(request, []) or self._not_allowed(request, "GET", "HEAD") or json_response({})
-        if request.path == "/v2/_catalog":
-            error = self._forbidden(request, [CATALOG]) or self._not_allowed(request, "GET")
-            return error or page_response(request, "repositories", {*await self._storage.names(), *self._repositories})
-        for route, pattern in self._routes:
-            if found := pattern.fullmatch(request.path):
-                return await self._in_repository(request, route, found["name"], found.groupdict().get("item", ""))
-        request.violations.append("there is no such endpoint")
-        return error_response(404, "UNSUPPORTED", "no such endpoint")
-
-    async def _in_repository(self, request: Request, route: str, name: str, item: str) -> Response:
-        action = "pull" if request.method in {"GET", "HEAD"} else "push"
-        scopes = [(f"repository:{name}", action)]
-        if action == "push" and re.fullmatch(NAME, source := request.query.get("from", "")):
-            scopes.append((f"repository:{source}", "pull"))
-        if request.method == "DELETE" and self._dialect.delete_scope:
-            scopes.append((f"repository:{name}", "delete"))
-        if error := self._forbidden(request, scopes) or self._unknown(name):
-            return error
-        await self._storage.open(name)
-        if error := self._not_allowed(request, *(method for method, other in self._answers if other == route)):
-            return error
-        response = await self._answers[request.method, route](request, name, item)
-        if response.status == 401 and self._auth:
-            response.headers["WWW-Authenticate"] = self._auth.challenge(scopes, self.url)
-        return response
-
-    def _forbidden(self, request: Request, scopes: Sequence[Scope]) -> Response | None:
-        return self._auth.check(request, scopes, self.url) if self._auth else None
-
-    def _not_allowed(self, request: Request, *methods: str) -> Response | None:
-        """Return the error response to a request whose method is not one of these."""
-        if request.method in methods:
-            return None
-        request.violations.append("its method is not allowed")
-        return error_response(405, "UNSUPPORTED", f"{request.method} is not allowed here", Allow=", ".join(methods))
-
-    def _unknown(self, name: str) -> Response | None:
-        """Return the error response for a repository that does not exist, if a push does not create it."""
-        code = self._dialect.unknown_repository
-        if code == "made" or name in self._repositories:
-            return None
-        return error_response(404 if code == "NAME_UNKNOWN" else 403, code, f"{name} does not exist")
+    def _service_base(self, request: Request) -> str:
+        """Return the scheme and host of the storage service."""
+        base = urlsplit(self._base(request))
+        if self._dialect.blob_storage == "path":
+            return f"{base.scheme}://{base.netloc}"
+        return f"{base.scheme}://{in_url(base.hostname or '', self._service_port)}"
 
     def _base(self, request: Request) -> str:
         return f"{'https' if self._ssl else 'http'}://{request.headers.get('host', self.host)}"

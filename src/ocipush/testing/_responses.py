@@ -7,15 +7,17 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from ocipush.testing._server import Request, Response
+from ocipush.testing._messages import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def error_response(status: int, code: str, message: str, **headers: str) -> Response:
+def error_response(status: int, code: str, message: str, detail: object = None, **headers: str) -> Response:
     """Return an error in the format of the specification (distribution-spec, "Error Codes")."""
-    response = json_response({"errors": [{"code": code, "message": message}]}, status=status)
+    error = {"code": code, "message": message}
+    errors = [error if detail is None else {**error, "detail": detail}]
+    response = json_response({"errors": errors}, status=status)
     response.headers.update(headers)
     return response
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyio import Lock, to_thread
+from anyio import Lock, current_time, to_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,14 +99,28 @@ class Upload:
 
 
 @dataclass(slots=True)
+class Unseen:
+    """A new blob that is not found yet: until a time, and for a number of lookups."""
+
+    until: float
+    lookups: int
+
+    def misses(self) -> bool:
+        """Count a lookup; return whether it does not find the blob."""
+        self.lookups -= 1
+        return self.lookups >= 0 or current_time() < self.until
+
+
+@dataclass(slots=True)
 class Repository:
-    """The blobs, manifests and tags of one repository."""
+    """The blobs, manifests and tags of one repository; `unseen` has the blobs that are not found yet."""
 
     path: Path | None = None
     blobs: dict[str, bytes | Path] = field(default_factory=dict[str, "bytes | Path"])
     manifests: dict[str, StoredManifest] = field(default_factory=dict[str, StoredManifest])
     tags: dict[str, str] = field(default_factory=dict[str, str])
     uploads: dict[str, Upload] = field(default_factory=dict[str, Upload])
+    unseen: dict[str, Unseen] = field(default_factory=dict[str, Unseen], repr=False)
     _writing: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def load_blocking(self) -> None:
@@ -123,6 +137,19 @@ class Repository:
             for digest, media_type in found["manifests"].items():
                 raw = (self.path / "_manifests" / digest).read_bytes()
                 self.manifests[digest] = StoredManifest(media_type, raw)
+
+    def find(self, digest: str) -> bytes | Path | None:
+        """Look a blob up, as requests do; None if it is not there, or not found yet."""
+        unseen = self.unseen.get(digest)
+        if unseen is not None and digest in self.blobs and unseen.misses():
+            return None
+        self.unseen.pop(digest, None)
+        return self.blobs.get(digest)
+
+    def hide(self, digest: str, seconds: float, lookups: int) -> None:
+        """Do not find a blob that is about to be stored, for that long and that many times; not one that is there."""
+        if digest not in self.blobs and (seconds or lookups):
+            self.unseen[digest] = Unseen(current_time() + seconds, lookups)
 
     async def start(self) -> Upload:
         """Open an upload session."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope
 
 from ocipush.testing._dialects import MIB
+from ocipush.testing._messages import Request, Response
 from ocipush.testing._responses import error_response
-from ocipush.testing._server import Request, Response
 from ocipush.testing._storage import DIGEST, NAME
 
 if TYPE_CHECKING:
@@ -119,8 +119,9 @@ class UploadSessions:
             other = self._storage.holder(digest)
         else:
             other = await self._storage.open(source) if re.fullmatch(NAME, source) else None
-        if other is None or digest not in other.blobs:
+        if other is None or other.find(digest) is None:
             return None
+        self._hide(repository, digest)
         await repository.mount(other, digest)
         return _created(name, digest)
 
@@ -194,8 +195,12 @@ class UploadSessions:
             return error_response(400, "DIGEST_INVALID", f"the content's digest is not {digest}")
         if self._dialect.size_of_last_body and request.body_size not in {0, upload.size}:
             request.violations.append(f"{digest} is recorded with {request.body_size} bytes, but has {upload.size}")
+        self._hide(repository, digest)
         await repository.commit(upload, digest)
         return _created(name, digest)
+
+    def _hide(self, repository: Repository, digest: str) -> None:
+        repository.hide(digest, self._dialect.unseen_seconds, self._dialect.unseen_lookups)
 
     def _progress(self, status: int, request: Request, name: str, upload: Upload, template: str) -> Response:
         """Return a response with the Location of a session, and its Range in the format of `template`."""

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ocipush.testing import Registry
+    from ocipush.testing._registry import Registry
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def ocipush_registry() -> Iterator[Registry]:
     """Run a development registry in a background thread for one test, synchronous or asynchronous."""
     from anyio.from_thread import start_blocking_portal
 
-    from ocipush.testing import Registry
+    from ocipush.testing._registry import Registry
 
     with (
         start_blocking_portal() as portal,

@@ -121,7 +121,7 @@ async def push(source: Source, registry: Registry, events: list[ocipush.Event], 
 
 
 @pytest.mark.parametrize("chunk_size", [None, 500_000])
-async def test_source_of_another_kind_arrives_byte_for_byte(bundle: Bundle, chunk_size: int | None) -> None:
+async def test_image_of_a_custom_source_arrives_byte_for_byte(bundle: Bundle, chunk_size: int | None) -> None:
     events: list[ocipush.Event] = []
     async with Registry() as registry, bundle:
         result = await push(bundle, registry, events, chunk_size=chunk_size)
@@ -133,7 +133,7 @@ async def test_source_of_another_kind_arrives_byte_for_byte(bundle: Bundle, chun
     assert {blob.offset > 0 for blob in bundle.opened} == {True}
 
 
-async def test_blob_of_a_push_is_closed_and_the_file_of_the_source_stays_open(bundle: Bundle) -> None:
+async def test_push_closes_each_blob_and_leaves_the_file_of_the_source_open(bundle: Bundle) -> None:
     async with Registry() as registry, bundle:
         await push(bundle, registry, [])
         assert len(bundle.opened) == len(LAYERS)
@@ -143,7 +143,7 @@ async def test_blob_of_a_push_is_closed_and_the_file_of_the_source_stays_open(bu
         assert bundle.read_document(bundle.root)
 
 
-async def test_content_of_another_kind_of_source_is_checked_like_that_of_a_layout(bundle: Bundle) -> None:
+async def test_content_of_a_custom_source_is_verified_like_that_of_a_layout(bundle: Bundle) -> None:
     async with bundle:
         contents = await read_contents(bundle, bundle.select())
         await verify_blobs(bundle, contents)
@@ -155,7 +155,7 @@ async def test_content_of_another_kind_of_source_is_checked_like_that_of_a_layou
         assert caught.value.path == f"{bundle.path}: sha256:{hashlib.sha256(LAYERS[1]).hexdigest()}"
 
 
-async def test_bytes_that_a_source_gives_are_hashed_too(bundle: Bundle) -> None:
+async def test_blob_given_as_bytes_is_hashed_too(bundle: Bundle) -> None:
     async with bundle:
         contents = await read_contents(bundle, bundle.select())
         config = next(blob for blob in contents.blobs if blob.digest == Digest.of(CONFIG))
@@ -164,14 +164,14 @@ async def test_bytes_that_a_source_gives_are_hashed_too(bundle: Bundle) -> None:
         assert await is_corrupt(bundle, config)
 
 
-async def test_document_that_a_source_gives_wrong_is_refused(bundle: Bundle) -> None:
+async def test_document_that_does_not_match_its_descriptor_is_refused(bundle: Bundle) -> None:
     bundle.spoil(bundle.read_document(bundle.root))
     async with bundle:
         with pytest.raises(errors.BlobCorruptError, match="does not match its descriptor"):
             await read_contents(bundle, bundle.select())
 
 
-async def test_blob_that_a_source_lacks_is_found_before_the_push(bundle: Bundle) -> None:
+async def test_missing_blob_of_a_source_is_found_before_the_push(bundle: Bundle) -> None:
     del bundle.places[Digest.of(LAYERS[0])]
     async with bundle:
         with pytest.raises(errors.BlobMissingError, match="is not there"):

@@ -1,19 +1,18 @@
-"""What ``on_event`` raises ends the push at once, and comes out of it as the same object."""
+"""An exception that ``on_event`` raises ends the push, and the caller gets the same object."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 import pytest
-from anyio.from_thread import start_blocking_portal
 from tests import layouts
-from tests.peers import client_context, server_context
+from tests.certificates import client_context, server_context
+from tests.descriptors import open_descriptors
+from tests.registries import registry_in_thread
 
 import ocipush
 from ocipush import errors, sync
@@ -22,11 +21,12 @@ from ocipush.testing import Registry, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from ocipush import Event
     from ocipush.testing import Request
 
-LARGE = bytes(range(256)) * 8192  # 2 MiB: more than one write, so that BlobProgress comes while it is being sent
+LARGE = bytes(range(256)) * 8192  # 2 MiB: more than one write, so that there is a BlobProgress while it is sent
 RENEWABLE = errors.AuthenticationError("a", status=401)
 RENEWABLE.renewable = True
 RAISED: list[BaseException] = [
@@ -70,21 +70,11 @@ EVENTS = ocipush.Event.__args__
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    image = tmp_path / "image"
-    layouts.write_layout(image, [layouts.add_manifest(image, [LARGE, b"one", b"two", b"three"])])
-    return image
-
-
-def open_files() -> set[str]:
-    found: set[str] = set()
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the one that lists the directory
-            found.add(str(descriptor.readlink()))
-    return found
+    return layouts.write_image(tmp_path / "image", LARGE, b"one", b"two", b"three")
 
 
 def all_events() -> Callable[[Request], Any]:
-    """A registry that fails one request of the push, and warns, so that each event comes."""
+    """A registry that warns, and fails one request, so that a push emits every event."""
     failed: list[str] = []
 
     async def intercept(request: Request) -> Response | None:
@@ -98,8 +88,8 @@ def all_events() -> Callable[[Request], Any]:
     return intercept
 
 
-class Raising:
-    """A callback that raises `error` at the first event of one kind, and counts what it is given after that."""
+class RaisingCallback:
+    """A callback that raises ``error`` at the first event of one kind, and counts the events after it."""
 
     def __init__(self, kind: type, error: BaseException) -> None:
         self.kind = kind
@@ -115,7 +105,7 @@ class Raising:
 
 
 @pytest.mark.anyio
-async def test_each_event_comes_in_the_push_that_the_tests_below_end(image: Path, tmp_path: Path) -> None:
+async def test_push_of_the_tests_below_emits_every_event(image: Path, tmp_path: Path) -> None:
     seen: set[type] = set()
     async with Registry(intercept=all_events()) as registry:
         await ocipush.push(
@@ -129,17 +119,17 @@ async def test_each_event_comes_in_the_push_that_the_tests_below_end(image: Path
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
-async def test_what_a_callback_raises_comes_out_of_push_unchanged(image: Path, tmp_path: Path, kind: type) -> None:
+async def test_exception_of_a_callback_is_raised_unchanged(image: Path, tmp_path: Path, kind: type) -> None:
     for error in RAISED:
-        before = open_files()
+        before = open_descriptors()
         async with Registry(intercept=all_events()) as registry:
-            callback = Raising(kind, error)
+            callback = RaisingCallback(kind, error)
             with pytest.raises(type(error)) as caught:
                 await ocipush.push(image, target=f"{registry.host}/a:1", authfile=tmp_path / "none", on_event=callback)
             assert caught.value is error
             assert (callback.seen.count(kind), callback.later) == (1, 0)
             assert not hasattr(error, "__notes__")
-        assert open_files() <= before, error
+        assert open_descriptors() <= before, error
         error.__traceback__ = error.__context__ = None
 
 
@@ -148,7 +138,7 @@ async def test_what_a_callback_raises_comes_out_of_push_unchanged(image: Path, t
 async def test_pusher_is_usable_after_a_callback_raised(image: Path, tmp_path: Path, kind: type) -> None:
     async with Registry(intercept=all_events()) as registry, ocipush.Pusher(authfile=tmp_path / "none") as pusher:
         with pytest.raises(BrokenPipeError):
-            await pusher.push(image, target=f"{registry.host}/a:1", on_event=Raising(kind, BrokenPipeError()))
+            await pusher.push(image, target=f"{registry.host}/a:1", on_event=RaisingCallback(kind, BrokenPipeError()))
         result = await pusher.push(image, target=f"{registry.host}/a:1")
         assert registry.repository("a").tags == {"1": result.digest}
 
@@ -156,7 +146,7 @@ async def test_pusher_is_usable_after_a_callback_raised(image: Path, tmp_path: P
 @pytest.mark.anyio
 @pytest.mark.parametrize("way", ["tls", "own transport"])
 @pytest.mark.parametrize("kind", [ocipush.BlobStarted, ocipush.BlobProgress])
-async def test_way_to_the_registry_takes_no_callbacks_error_for_its_own(
+async def test_transport_does_not_mistake_the_exception_of_a_callback_for_its_own(
     image: Path, tmp_path: Path, way: str, kind: type
 ) -> None:
     options: dict[str, Any] = {"authfile": tmp_path / "none"}
@@ -169,7 +159,7 @@ async def test_way_to_the_registry_takes_no_callbacks_error_for_its_own(
         ocipush.Pusher(**options) as pusher,
     ):
         for error in RAISED:
-            callback = Raising(kind, error)
+            callback = RaisingCallback(kind, error)
             with pytest.raises(type(error)) as caught:
                 await pusher.push(image, target=f"{registry.host}/a:1", on_event=callback)
             assert caught.value is error
@@ -178,9 +168,9 @@ async def test_way_to_the_registry_takes_no_callbacks_error_for_its_own(
 
 
 @pytest.mark.anyio
-async def test_another_push_takes_over_the_blobs_of_one_whose_callback_raised(image: Path, tmp_path: Path) -> None:
+async def test_another_push_takes_over_the_blobs_after_a_callback_raised(image: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    layouts.write_layout(other, [layouts.add_manifest(other, [LARGE, b"one", b"two", b"three", b"its own"])])
+    layouts.write_image(other, LARGE, b"one", b"two", b"three", b"its own")
     error = errors.ConnectionLostError("a")
     caught: list[BaseException] = []
     posts: list[str] = []
@@ -190,7 +180,7 @@ async def test_another_push_takes_over_the_blobs_of_one_whose_callback_raised(im
         if request.method == "POST" and len(posts) < 6:
             posts.append(request.path)
             (all_of_first if len(posts) == 5 else one_of_second if len(posts) == 6 else anyio.Event()).set()
-            await one_of_second.wait()  # the second push waits for the blobs of the first, and sends what is its own
+            await one_of_second.wait()  # the second push waits for the blobs of the first, and sends its own
 
     async with (
         Registry(intercept=intercept) as registry,
@@ -200,7 +190,9 @@ async def test_another_push_takes_over_the_blobs_of_one_whose_callback_raised(im
 
         async def push_and_raise() -> None:
             try:
-                await pusher.push(image, target=f"{registry.host}/a:1", on_event=Raising(ocipush.BlobStarted, error))
+                await pusher.push(
+                    image, target=f"{registry.host}/a:1", on_event=RaisingCallback(ocipush.BlobStarted, error)
+                )
             except errors.ConnectionLostError as exc:
                 caught.append(exc)
 
@@ -213,14 +205,14 @@ async def test_another_push_takes_over_the_blobs_of_one_whose_callback_raised(im
 
 
 @pytest.mark.anyio
-async def test_what_the_callback_raised_comes_out_whatever_the_push_ends_with() -> None:
+async def test_exception_of_a_callback_wins_over_whatever_the_push_ends_with() -> None:
     error = LookupError("a")
-    reporter = Reporter(Raising(ocipush.PushWarning, error))
+    reporter = Reporter(RaisingCallback(ocipush.PushWarning, error))
 
     async def push() -> None:
         with pytest.raises(CallbackRaised):
             reporter.warn("text")
-        raise OSError("a transport of the caller's own made this of it")
+        raise OSError("what a transport of the caller made of it")
 
     with pytest.raises(LookupError) as caught:
         await reporter.run(push())
@@ -228,14 +220,12 @@ async def test_what_the_callback_raised_comes_out_whatever_the_push_ends_with() 
     assert caught.value.__context__ is None
 
 
-def test_blocking_push_raises_what_its_callback_raised_and_the_pusher_stays_usable(image: Path, tmp_path: Path) -> None:
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Registry()) as registry,
-        sync.Pusher(authfile=tmp_path / "none") as pusher,
-    ):
+def test_blocking_push_raises_the_exception_of_its_callback_and_the_pusher_stays_usable(
+    image: Path, tmp_path: Path
+) -> None:
+    with registry_in_thread() as registry, sync.Pusher(authfile=tmp_path / "none") as pusher:
         for error in (BrokenPipeError("a"), KeyboardInterrupt("a"), SystemExit(1), GeneratorExit("a")):
-            callback = Raising(ocipush.BlobStarted, error)
+            callback = RaisingCallback(ocipush.BlobStarted, error)
             with pytest.raises(type(error)) as caught:
                 pusher.push(image, target=f"{registry.host}/a:1", on_event=callback)
             assert caught.value is error
