@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,16 @@ async def test_body_can_be_read_twice_and_reports_the_sent_bytes() -> None:
             assert b"".join([piece async for piece in body]) == content[3:]
         assert sum(sent) == 2 * (len(content) - 3)
         assert [piece async for piece in FileBody(file.fileno(), length=0)] == []
+
+
+async def test_body_that_another_transport_leaves_half_read_needs_no_closing() -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(b"abc")
+        file.flush()
+        iterator = aiter(FileBody(file.fileno(), length=3))
+        assert await anext(iterator) == b"abc"
+        del iterator
+        gc.collect()  # a generator would be complained of here, and closed in a task of the loop's
 
 
 @pytest.mark.parametrize("waits", [True, False])

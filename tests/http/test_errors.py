@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,6 +19,7 @@ from ocipush._http.addresses import AddressPolicy
 from ocipush._http.client import Client
 from ocipush._http.failures import causes, is_refused_or_plain
 from ocipush._http.request import Request
+from ocipush._http.stream import TLSStream
 from ocipush._http.timeouts import Timeouts
 from ocipush._http.transport import Transport
 from ocipush.errors import ConnectFailedError, ConnectionLostError, TransportError, UnsafeLocationError
@@ -97,6 +100,9 @@ async def test_failure_that_is_only_the_context_of_an_error_does_not_lead_to_pla
     error = ConnectFailedError("another request")
     error.__context__ = not_tls()
     assert not is_refused_or_plain(error)
+    error.__cause__ = httpx.ReadError("this request")
+    error.__cause__.__context__ = not_tls()
+    assert not is_refused_or_plain(error)
     error.__cause__ = httpx.ConnectError("")
     error.__cause__.__cause__ = not_tls()
     assert is_refused_or_plain(error)
@@ -121,6 +127,20 @@ async def test_cause_of_the_same_attempt_is_found_in_the_context_too() -> None:
     assert "does not speak TLS" in error.message
     assert is_refused_or_plain(error)
     assert not error.refused
+
+
+class Bare(httpx.AsyncBaseTransport):
+    """A transport that does not map the errors of OpenSSL."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise not_tls()
+
+
+async def test_error_of_openssl_itself_is_understood() -> None:
+    error = await failure(client(Bare()), "https://registry.test/")
+    assert isinstance(error, ConnectFailedError)
+    assert "does not speak TLS" in error.message
+    assert is_refused_or_plain(error)
 
 
 async def test_causes_pass_through_httpx() -> None:
@@ -226,6 +246,32 @@ async def test_error_names_the_tls_version_that_a_server_requires(
             assert hint in (error.hint or "")
             assert not error.temporary
             assert not is_refused_or_plain(error)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_alert_is_read_though_the_connection_was_reset_before_the_request(
+    transport: Transport, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = shaking(requiring_a_certificate(ssl.TLSVersion.TLSv1_3), rudely=False)
+    gone = threading.Event()
+
+    def script(link: Link) -> None:
+        monkeypatch.setattr(link, "half_close", link.reset)
+        with contextlib.suppress(OSError):
+            play(link)
+        gone.set()
+
+    async def handshake(self: TLSStream, early: bytes = b"") -> None:
+        await shake(self, early)
+        await anyio.to_thread.run_sync(gone.wait)
+        await self.readable()
+
+    shake = TLSStream.handshake
+    monkeypatch.setattr(TLSStream, "handshake", handshake)
+    with serve(script) as peer:
+        peer.secure = True
+        error = await failure(client(transport), peer.url(), method)
+    assert "requires a client certificate" in error.message
 
 
 @pytest.mark.parametrize("alert", [b"", b"\x15\x03\x03\x00\x02\x02\x2a", b"\x15\x03\x03\x00\x02\x02\x30"])

@@ -12,12 +12,13 @@ import anyio
 import httpx
 import pytest
 from tests.certificates import client_context
-from tests.peers import OK, Link, Peer, answering, ask, serve, tunnelling
+from tests.peers import OK, Cutting, Link, Peer, answering, ask, serve, tunnelling
 
 from ocipush._http import stream as _socket
 from ocipush._http.addresses import AddressPolicy
 from ocipush._http.body import FileBody
 from ocipush._http.client import Client
+from ocipush._http.connection import Connection
 from ocipush._http.failures import is_refused_or_plain
 from ocipush._http.proxy import ProxyRules
 from ocipush._http.request import Request
@@ -126,8 +127,9 @@ async def test_large_file_arrives_complete_through_a_tunnel(secure_proxy: bool, 
             for length in (0, 1, 100_000, len(content)):
                 body = FileBody(file, length=length, on_sent=told.append)
                 assert await ask(transport, registry.url(), body) == (200, b"ok")
-        assert [len(body) for _, _, body in registry.seen] == [0, 1, 100_000, len(content)]
-        assert registry.seen[-1][2] == content
+            assert await ask(transport, registry.url(), content) == (200, b"ok")
+        assert [len(body) for _, _, body in registry.seen] == [0, 1, 100_000, len(content), len(content)]
+        assert registry.seen[-2][2] == registry.seen[-1][2] == content
         assert sum(told) == 100_001 + len(content)
 
 
@@ -145,7 +147,7 @@ async def test_large_answer_arrives_complete_through_a_tunnel(secure_proxy: bool
 async def test_large_file_is_forwarded_without_being_copied(
     file: int, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("read", "_read_now", "_read_all"):
+    for name in ("read", "read_into"):
         monkeypatch.delattr(FileBody, name)
     with serve(answering(OK)) as proxy:
         async with through(proxy) as transport:
@@ -224,6 +226,65 @@ async def test_interim_answers_before_the_tunnel_are_skipped() -> None:
             assert await ask(transport, registry.url()) == (200, b"ok")
 
 
+# Connections that end
+
+
+def cutting(link: Link) -> None:
+    """A registry that closes the first connection after one answer, or, where that was POST, after a second request."""
+    if link.number:
+        answering(OK)(link)
+    head, _ = link.request()
+    link.send(OK)
+    if head.startswith(b"POST"):
+        link.request()
+
+
+async def test_request_that_arrived_at_a_closed_tunnel_is_sent_through_a_fresh_one(
+    secure_proxy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_alive(_: Connection) -> bool:
+        return True
+
+    with serve(cutting, secure=True) as registry, serve(tunnelling(registry.port), secure=secure_proxy) as proxy:
+        registry.host = "registry.test"
+        async with through(proxy) as transport:
+            await ask(transport, registry.url())
+            [connection] = transport._open
+            await connection._stream.readable()
+            monkeypatch.setattr(Connection, "is_alive", is_alive)
+            for thread in proxy.threads:
+                await anyio.to_thread.run_sync(thread.join)
+            assert await ask(transport, registry.url(), b"bytes", method="POST") == (200, b"ok")
+        assert [(number, body) for number, _, body in registry.seen] == [(0, b""), (1, b"bytes")]
+
+
+async def test_request_that_arrived_in_the_tunnel_is_not_sent_again(secure_proxy: bool) -> None:
+    with serve(cutting, secure=True) as registry, serve(tunnelling(registry.port), secure=secure_proxy) as proxy:
+        registry.host = "registry.test"
+        async with through(proxy) as transport:
+            await ask(transport, registry.url(), b"first", method="POST")
+            with pytest.raises(httpx.TransportError):
+                await ask(transport, registry.url(), b"second", method="POST")
+        assert [(number, body) for number, _, body in registry.seen] == [(0, b"first"), (0, b"second")]
+
+
+async def test_request_of_which_a_part_went_into_the_tunnel_is_not_sent_again(secure_proxy: bool) -> None:
+    with (
+        serve(answering(OK), secure=True) as registry,
+        serve(tunnelling(registry.port), secure=secure_proxy) as proxy,
+    ):
+        registry.host = "registry.test"
+        async with through(proxy) as transport:
+            await ask(transport, registry.url())
+            [connection] = transport._open
+            stream: Any = connection._stream
+            stream = stream._below if secure_proxy else stream
+            stream._socket = Cutting(stream._socket)
+            with pytest.raises(httpx.WriteError):
+                await ask(transport, registry.url(), b"bytes", method="POST")
+        assert len(registry.seen) == 1
+
+
 # Failures, as the client tells them
 
 
@@ -260,6 +321,7 @@ def refusing(status: int, *, echo: bool = True) -> Callable[[Link], None]:
         (407, "did not accept the login: 407 Proxy", "check the login in the proxy's URL", False, False),
         (429, "refused to connect to registry.test:443: 429 Too Many Requests", "NO_PROXY", True, False),
         (500, "cannot connect to registry.test:443: 500 Internal Server Error", "name and port", True, True),
+        (505, "refused to connect to registry.test:443: 505 HTTP Version Not Supported", "NO_PROXY", False, False),
         (501, "refused to connect to registry.test:443: 501 Not Implemented", "NO_PROXY", False, False),
         (502, "cannot connect to registry.test:443: 502 Bad Gateway", "name and port", True, True),
         (503, "cannot connect to registry.test:443: 503 Service Unavailable", "name and port", True, True),
@@ -311,8 +373,34 @@ async def test_refusal_of_a_large_forwarded_body_is_seen_during_the_body(file: i
             assert not transport._origins
 
 
-async def test_answer_of_a_registry_is_not_mistaken_for_that_of_a_proxy() -> None:
-    no = b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"
+@pytest.mark.parametrize(
+    ("header", "status", "words"),
+    [
+        (b"X-Squid-Error: ERR_CONNECT_FAIL 111", 503, "cannot connect to registry.test:5000: 503 Service Unavailable"),
+        (b"x-squid-error: ERR_ACCESS_DENIED 0", 403, "refused to connect to registry.test:5000: 403 Forbidden"),
+        (b"Server: tinyproxy/1.11.1", 500, "cannot connect to registry.test:5000: 500 Internal Server Error"),
+        (b"Server: tinyproxy/1.11.1", 200, None),
+        (b"Server: nginx", 503, None),
+        (b"Via: 1.1 proxy (squid/5.7)", 503, None),
+    ],
+)
+async def test_answer_to_a_forwarded_request_is_the_proxys_where_it_says_so(
+    header: bytes, status: int, words: str | None
+) -> None:
+    answer = b"HTTP/1.1 %d Is\r\n%b\r\nContent-Length: 2\r\n\r\nno" % (status, header)
+    with serve(answering(answer)) as proxy:
+        async with through(proxy) as transport:
+            if words is None:
+                assert await ask(transport, "http://registry.test:5000/") == (status, b"no")
+                return
+            error = await failure(transport, "http://registry.test:5000/")
+            assert not transport._open
+    assert isinstance(error, ConnectFailedError)
+    assert f"the proxy 127.0.0.1:{proxy.port} {words}" in error.message
+
+
+async def test_answer_of_a_registry_that_only_looks_like_a_proxys_is_its_own() -> None:
+    no = b"HTTP/1.1 407 No\r\nServer: tinyproxy/1.11.1\r\nX-Squid-Error: a\r\nContent-Length: 2\r\n\r\nno"
     with serve(answering(no), secure=True) as registry, serve(tunnelling(registry.port)) as proxy:
         registry.host = "registry.test"
         async with through(proxy) as transport:
@@ -464,8 +552,8 @@ async def test_proxy_that_does_not_answer_in_time_is_named() -> None:
 # A caller's own transport
 
 
-async def test_custom_proxy_transport_gets_the_right_request() -> None:
-    target = "/v2/a/blobs/uploads/1%2f2?_state=a==[&b=%7e"
+async def test_callers_own_proxy_transport_gets_the_right_request() -> None:
+    target = "/v2/a/../uploads//1%2f2|?_state=a==[&b=<%7e>"
     with (
         serve(answering(OK), secure=True) as registry,
         serve(tunnelling(registry.port)) as tunnel,
