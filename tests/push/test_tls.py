@@ -136,9 +136,7 @@ ALERT = b"\x15\x03\x01\x00\x02\x02\x46"  # fatal: protocol version
     ],
     ids=["alert", "closed", "reset"],
 )
-def test_failed_tls_handshake_is_not_followed_by_plain_http(
-    user: User, tls: Script, words: str, hint: str
-) -> None:
+def test_failed_tls_handshake_is_not_followed_by_plain_http(user: User, tls: Script, words: str, hint: str) -> None:
     with scripted_server(send(b""), tls=tls) as server:
         for tls_verify in (True, False):
             outcome = user.push(server.host, tls_verify=tls_verify)
