@@ -178,6 +178,22 @@ def test_failing_disk_leaves_the_old_file_and_raises_an_error(
     assert leftovers(authfile) == set()
 
 
+def test_login_file_that_may_not_be_written_hints_at_another_one(
+    authfile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(errors.CredentialError) as caught:
+            ocipush.save_login("new.example", LOGIN, authfile=authfile)
+    assert caught.value.message == f"{authfile} cannot be written: Permission denied"
+    assert caught.value.hint == "name another login file with authfile= or OCIPUSH_AUTHFILE"
+    ocipush.save_login("new.example", LOGIN, authfile=authfile.with_name("other.json"))
+    assert "new.example" in authfile.with_name("other.json").read_text()
+
+
 def test_full_disk_leaves_the_old_file(authfile: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))

@@ -17,7 +17,7 @@ from .._oci.json import is_text, validate
 from .._oci.reference import strip_white_space
 from ..errors import CredentialError
 from .base import HUB_ALIASES, Login, registry_of
-from .documents import TOOLS, Text, check_text, is_of_docker, load, names_of
+from .documents import OTHER_FILE, TOOLS, Text, check_text, is_of_docker, load, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -149,7 +149,10 @@ def _update(authfile: str | os.PathLike[str] | None, change: Callable[[dict[str,
                 _replace(path, check_text(text), locked=locked)
             return changed
     # RuntimeError: a loop of symbolic links. ValueError: an unknown key contains 1e999, or half of a surrogate pair.
-    except (OSError, RuntimeError, ValueError) as exc:
+    except OSError as exc:
+        problem = f"{path} cannot be written: {exc.strerror or exc}"
+        raise CredentialError(problem, hint=OTHER_FILE, source=str(path)) from exc
+    except (RuntimeError, ValueError) as exc:
         raise CredentialError(f"{path} cannot be written: {exc}", source=str(path)) from exc
 
 

@@ -23,6 +23,7 @@ _LOG = logging.getLogger("ocipush.credentials")
 DEFAULT_AUTHFILE: Final = "/var/lib/ar/auth.json"
 MAX_AUTHFILE: Final = 4 * 1024 * 1024  # bytes
 TOOLS: Final = ("docker", "podman")  # names that stand for the login files of these tools
+OTHER_FILE: Final = "name another login file with authfile= or OCIPUSH_AUTHFILE"
 _DOCKER_KEYS: Final = frozenset({"auths", "credHelpers", "credsStore"})
 
 
@@ -84,7 +85,7 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as exc:
-        raise CredentialError(f"{path} cannot be read: {exc.strerror}", source=str(path)) from exc
+        raise CredentialError(f"{path} cannot be read: {exc.strerror}", hint=OTHER_FILE, source=str(path)) from exc
     if raw is None:
         raise CredentialError(f"{path} cannot be read: not a regular file", source=str(path))
     if mode & 0o077 and os.name == "posix":

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_ERRORS: Final = 100  # entries of an error body that are read
-MAX_FIELD: Final = 400  # characters of one ``detail`` that are shown, and values of it that are read
+MAX_FIELD: Final = 400  # characters of one ``detail`` that are shown
+_MAX_VALUES: Final = 50  # values of one ``detail`` that are shown
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
@@ -88,7 +89,7 @@ def _text_of(detail: object, conceal: Callable[[str], str]) -> str:
     """A ``detail`` in one line: a string as it is, anything else as short JSON; nothing if it says nothing."""
     if detail in (None, "", [], {}):
         return ""
-    concealed = _concealed(detail, conceal, iter(range(MAX_FIELD)))
+    concealed = _concealed(detail, conceal, iter(range(_MAX_VALUES)))
     text = concealed if isinstance(concealed, str) else json.dumps(concealed, ensure_ascii=False)
     text = printable(text)
     return text if len(text) <= MAX_FIELD else f"{text[:MAX_FIELD]}…"
@@ -102,8 +103,8 @@ def _concealed(value: object, conceal: Callable[[str], str], left: Iterator[int]
         case str():
             return conceal(value)
         case dict():
-            return {conceal(name): _concealed(one, conceal, left) for name, one in islice(value.items(), MAX_FIELD)}
+            return {conceal(name): _concealed(one, conceal, left) for name, one in islice(value.items(), _MAX_VALUES)}
         case list():
-            return [_concealed(one, conceal, left) for one in islice(value, MAX_FIELD)]
+            return [_concealed(one, conceal, left) for one in islice(value, _MAX_VALUES)]
         case _:
             return value

@@ -37,7 +37,7 @@ HINTS: Final[dict[str, str]] = {
     # the token service
     "token service failed": "the registry names this token service, and it failed: try again later",
     "token service gone": f"the registry names this token service, and it does not exist: {_REALM}",
-    "token service, page": "a web page, such as a proxy's or a login page, answered instead of the token service: "
+    "token service, page": "a web page answered instead of the token service, such as a proxy's or a login page: "
     f"{_REALM}",
     "token service, no token": f"{_REALM}: this may not be the address of a token service",
     "token service, no login": _NO_LOGIN,
