@@ -21,7 +21,7 @@ _MEDIA_TYPE: Final = "the registry may not accept {media_type}; `skopeo copy --a
 _REALM: Final = "check the realm in the registry's settings"
 
 HINTS: Final[dict[str, str]] = {
-    # whoever answers
+    # any answer
     "redirect": "it redirects to {location}, and redirects are not followed",
     "rate limit": "{who} limits requests: wait{wait}, or lower concurrency=",
     "large manifest": f"{_SIZE}, and this manifest is larger: raise the limit",

@@ -50,7 +50,7 @@ class _Record(BaseModel):
 class Journal:
     """A directory with one file for each unfinished upload.
 
-    An upload's Location can hold a signature, so the directory has mode 0700 and the files 0600. Whoever uploads a blob
+    An upload's Location can hold a signature, so the directory has mode 0700 and the files 0600. The process that uploads a blob
     locks its file meanwhile, and the process that resumes an upload removes the file first: two processes never use the
     same session. Where there is no ``flock`` (Windows), only those that start at the same time are kept apart.
     """
