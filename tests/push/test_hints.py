@@ -122,11 +122,15 @@ async def test_reads_that_need_no_login_prove_none(image: Path) -> None:
     async def intercept(request: Request) -> Response | None:
         return None if request.method in {"HEAD", "GET"} else Response(401, BASIC)
 
-    large = layouts.write_image(image.parent / "large", *(bytes([n]) * 1_500_000 for n in range(3)))
     async with Registry(intercept=intercept) as registry:
-        error = await failure(large, registry, errors.AuthenticationError, LOGIN)
-        assert "check the login" in error.hint
-        assert any("authorization" in one.headers for one in registry.requests)
+        logins = {registry.host: LOGIN}
+        async with ocipush.Pusher(retry=WITHOUT_WAITS, credentials=logins) as pusher:
+            for _ in range(2):  # the second push sends the login from the start
+                with pytest.raises(errors.AuthenticationError, match="check the login"):
+                    await pusher.push(image, target=f"{registry.host}/team/app:1")
+        assert [one.status for one in registry.requests if one.method == "HEAD" and "authorization" in one.headers] == [
+            404
+        ]
 
 
 async def test_hint_for_a_missing_login_leads_to_a_push(image: Path) -> None:
@@ -318,6 +322,18 @@ async def test_tag_that_does_not_exist_is_not_immutable(image: Path, registry_na
     async with Registry(intercept=intercept) as registry:
         error = await failure(image, registry, errors.ManifestRejectedError)
         assert "push to another tag" in error.hint
+
+
+async def test_tag_of_another_digest_is_immutable_only_if_the_registry_says_so(image: Path) -> None:
+    async def intercept(request: Request) -> Response | None:
+        if request.method == "PUT" and "/manifests/" in request.path and registry.repository("team/app").tags:
+            return refusal(403, "DENIED", "requested access to the resource is denied")
+        return None
+
+    async with Registry(intercept=intercept) as registry:
+        await push(image, registry, "team/app:1")
+        error = await failure(other_image(image.parent), registry, errors.AuthorizationError)
+        assert "is not allowed to push to team/app" in error.hint
 
 
 async def test_refused_manifest_is_never_a_lost_upload(image: Path) -> None:
