@@ -128,9 +128,8 @@ async def test_reads_that_need_no_login_prove_none(image: Path) -> None:
             for _ in range(2):  # the second push sends the login from the start
                 with pytest.raises(errors.AuthenticationError, match="check the login"):
                     await pusher.push(image, target=f"{registry.host}/team/app:1")
-        assert [one.status for one in registry.requests if one.method == "HEAD" and "authorization" in one.headers] == [
-            404
-        ]
+        reads = [one for one in registry.requests if one.method == "HEAD" and "authorization" in one.headers]
+        assert {one.status for one in reads} == {404}
 
 
 async def test_hint_for_a_missing_login_leads_to_a_push(image: Path) -> None:
