@@ -28,7 +28,7 @@ HINTS: Final[dict[str, str]] = {
     "large body": _CHUNKS,
     "large body, in words": _CHUNKS,
     "client certificate": "{who} requires a client certificate: pass one with cert= and key=",
-    "proxy login": "the proxy requires a login: write it into the address in HTTPS_PROXY or HTTP_PROXY",
+    "proxy login": "the proxy requires a login: write it into the proxy's URL, as in http://USER:PASSWORD@HOST:PORT",
     "disk full": _DISK,
     "disk full, by status": _DISK,
     "storage failed": "the registry sends uploads to this storage, and it failed: try again later",

@@ -64,7 +64,7 @@ NO_REPOSITORY: Final = _words(
 # A login is not allowed to do something, and nothing more.
 NO_ACCESS: Final = _words(
     r"^\W*$|denied|forbid|permission|permitted|not allowed|authori[sz]|access|privilege|scope|\brole\b",
-    r"(?:does not|doesn't) exist|not found",
+    r"(?:does not|doesn't) exist|not found|read[- ]?only",
 )
 BAD_LOGIN: Final = _words(
     r"invalid.?(?:grant|client|credential|user|password|login)|incorrect|password|user ?name|unauthori[sz]ed",
