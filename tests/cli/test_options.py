@@ -128,4 +128,4 @@ def test_value_that_the_library_refuses_is_a_usage_error_that_names_the_option(
 
 def test_options_that_are_not_given_keep_the_defaults_of_the_library(fake_push: FakePush) -> None:
     assert run("push", "app").exit_code == 0
-    assert set(fake_push.calls[0][1]) == {"tls_verify", "on_event", "force", "follow_links"}
+    assert set(fake_push.calls[0][1]) == {"tls_verify", "on_event", "force", "follow_links", "include_foreign"}
