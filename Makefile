@@ -66,9 +66,9 @@ unit: $(VENV)/.installed
 	$(BIN)/coverage report
 
 # The tests, without coverage, on every newer Python that is installed. Tests of pages, packaging, other systems, benchmarks and
-# other tools do not depend on the version and are left out.
+# other tools do not depend on the version and are left out; so does trio, on which the same code runs.
 ONCE := tests/real tests/property tests/benchmarks tests/test_architecture.py tests/test_packaging.py tests/test_portability.py \
-	tests/test_readme.py tests/test_security_promises.py
+	tests/test_readme.py tests/test_security_promises.py tests/testing tests/mocked
 NEWER := $(wildcard /usr/bin/python3.1[2-9] /usr/local/bin/python3.1[2-9] $(HOME)/.pyenv/versions/3.1[2-9].*/bin/python)
 others: $(VENV)/.installed
 	@for python in $(NEWER); do \
@@ -78,7 +78,7 @@ others: $(VENV)/.installed
 		$$home/bin/pip install --quiet --upgrade "pip>=25.1" && \
 		$$home/bin/pip install --quiet --editable ".[cli]" --group test && \
 		$$home/bin/python -m pytest --quiet --numprocesses auto --dist worksteal \
-			tests $(ONCE:%=--ignore %) || exit 1; \
+			-k "not trio" tests $(ONCE:%=--ignore %) || exit 1; \
 	done
 
 clean:

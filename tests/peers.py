@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import socket
 import ssl
@@ -20,7 +21,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+# What is sent while it is set waits for the rest; elsewhere than on Linux it is a harmless option.
+CORK = getattr(socket, "TCP_CORK", socket.TCP_NODELAY)
 LOOPBACK = {False: "127.0.0.1", True: "::1"}
+
+
+class Cutting:
+    """A socket that takes five bytes, and fails."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._left = 5
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def send(self, data: memoryview) -> int:
+        if not self._left:
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        count, self._left = self._sock.send(data[: self._left]), 0
+        return count
 
 
 class GoneError(Exception):
@@ -143,13 +163,19 @@ def _relay(source: socket.socket, sink: socket.socket) -> None:
 
 
 def _relay_tls(client: ssl.SSLSocket, upstream: socket.socket) -> None:
-    """Both directions in one thread: an SSL object must not be used by two."""
+    """Both directions in one thread: an SSL object must not be used by two. To the client in small records at once."""
     while True:
         ready = [client] if client.pending() else select.select([client, upstream], [], [])[0]
         for source in ready:
             if not (data := source.recv(1 << 16)):
                 return
-            (upstream if source is client else client).sendall(data)
+            if source is client:
+                upstream.sendall(data)
+                continue
+            client.setsockopt(socket.IPPROTO_TCP, CORK, 1)
+            for start in range(0, len(data), 500):
+                client.sendall(data[start : start + 500])
+            client.setsockopt(socket.IPPROTO_TCP, CORK, 0)
 
 
 def _run(

@@ -11,7 +11,7 @@ ALL = [getattr(errors, name) for name in errors.__all__]
 
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
-def test_error_survives_pickling_with_its_facts(cls: type[errors.OcipushError]) -> None:
+def test_pickled_error_keeps_its_attributes(cls: type[errors.OcipushError]) -> None:
     error = cls("it broke", hint="mend it")
     error.add_note("a note")
     copy = pickle.loads(pickle.dumps(error))
@@ -48,7 +48,7 @@ def public_bases(cls: type) -> tuple[str, ...]:
     return tuple(names)
 
 
-def test_tree_drawn_in_the_docstring_is_the_tree() -> None:
+def test_docstring_shows_the_tree_of_errors() -> None:
     assert errors.__doc__ is not None
     assert drawn(errors.__doc__) == {cls.__name__: public_bases(cls) for cls in ALL}
 
@@ -62,6 +62,6 @@ def test_tree_drawn_in_the_docstring_is_the_tree() -> None:
         (errors.PusherClosedError, RuntimeError),
     ],
 )
-def test_error_can_be_caught_as_the_builtin_it_is(cls: type[errors.OcipushError], builtin: type[Exception]) -> None:
+def test_error_can_be_caught_as_its_built_in_class(cls: type[errors.OcipushError], builtin: type[Exception]) -> None:
     with pytest.raises(builtin):
         raise cls("x")

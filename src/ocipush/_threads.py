@@ -36,7 +36,7 @@ class AbandonedError(BaseException):
 async def run_in_thread(function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
     """Run ``function`` in a daemon thread. If the task is cancelled, it leaves the thread behind, which ends on its own.
 
-    Long work calls :func:`check_cancelled` now and then, and so ends soon after. What it opens is closed by whoever ends
+    Long work calls :func:`check_cancelled` now and then, and so ends soon after. What it opens is closed by the task that ends
     last: see ``_sources.threads``.
     """
     return cast("T", await _run(partial(function, *args, **options)))

@@ -21,6 +21,7 @@ WITHOUT = {
     "--ref",
     "--mount-from",
     "--force",
+    "--allow-nondistributable",
     "--password-stdin",
     "--check",
     "--version",

@@ -59,7 +59,7 @@ async def user(file: Path, registry: str, repository: str = "") -> str | None:
         ("index.docker.io", "index.docker.io/v1/"),
     ],
 )
-async def test_key_is_read_as_docker_writes_it(tmp_path: Path, registry: str, key: str) -> None:
+async def test_key_written_by_docker_is_read(tmp_path: Path, registry: str, key: str) -> None:
     file = write(tmp_path / "config.json", {"auths": {"other.example": entry("other"), key: entry("mine")}})
     assert await LoginFiles(file).login(registry, "team/app") == Login("mine", SECRET)
 
@@ -94,18 +94,18 @@ async def test_key_of_another_registry_or_namespace_is_not_used(tmp_path: Path, 
         ("", "r.example"),
     ],
 )
-async def test_longest_namespace_that_holds_the_repository_counts(tmp_path: Path, repository: str, key: str) -> None:
+async def test_longest_namespace_of_the_repository_wins(tmp_path: Path, repository: str, key: str) -> None:
     keys = ("r.example", "r.example/team", "r.example/team/app/web", "r.example/team/app")
     assert await user(write(tmp_path / "auth.json", of(*keys)), "r.example", repository) == key
 
 
-async def test_namespace_of_docker_hub_counts(tmp_path: Path) -> None:
+async def test_namespace_of_docker_hub_is_used(tmp_path: Path) -> None:
     file = write(tmp_path / "auth.json", of("docker.io", "docker.io/library"))
     assert await user(file, "index.docker.io", "library/alpine") == "docker.io/library"
     assert await user(file, "index.docker.io", "team/app") == "docker.io"
 
 
-async def test_key_that_is_the_registry_itself_counts_before_older_spellings(tmp_path: Path) -> None:
+async def test_exact_key_wins_over_older_spellings(tmp_path: Path) -> None:
     assert await user(write(tmp_path / "1", of("https://r.example/v1/", "r.example")), "r.example") == "r.example"
     hub = of("docker.io", "https://index.docker.io/v1/")
     assert await user(write(tmp_path / "2", hub), "index.docker.io") == "https_//index.docker.io/v1/"
@@ -131,7 +131,7 @@ async def test_entry_is_read_in_each_of_its_forms(tmp_path: Path, value: Any, lo
     assert await LoginFiles(file).login("r.example") == login
 
 
-async def test_entry_without_a_login_leaves_it_to_another_key(tmp_path: Path) -> None:
+async def test_entry_without_a_login_is_skipped_for_another_key(tmp_path: Path) -> None:
     file = write(tmp_path / "config.json", {"auths": {"r.example": {}, "https://r.example/v1/": entry("user")}})
     assert await user(file, "r.example") == "user"
 
@@ -157,7 +157,7 @@ def assert_hidden(error: BaseException | None) -> None:
         ([SECRET], "Input should be an object"),
     ],
 )
-async def test_bad_entry_is_an_error_for_its_registry_alone(tmp_path: Path, value: Any, problem: str) -> None:
+async def test_invalid_entry_is_an_error_only_for_its_registry(tmp_path: Path, value: Any, problem: str) -> None:
     file = write(tmp_path / "config.json", {"auths": {"r.example": value, "other.example": entry("other")}})
     assert await user(file, "other.example") == "other"
     with pytest.raises(errors.CredentialError) as caught:
@@ -183,13 +183,13 @@ async def test_malformed_file_is_an_error(tmp_path: Path, document: Any, problem
     assert_hidden(caught.value)
 
 
-async def test_maps_that_go_wrote_as_null_are_empty(tmp_path: Path) -> None:
+async def test_maps_written_as_null_are_empty(tmp_path: Path) -> None:
     file = write(tmp_path / "config.json", {"auths": None, "credHelpers": None})
     assert await LoginFiles(file).login("r.example") is None
 
 
 @pytest.mark.parametrize("name", ["fifo", "directory", "secret"])
-async def test_file_that_cannot_be_read_is_an_error_and_never_waited_for(tmp_path: Path, name: str) -> None:
+async def test_unreadable_file_or_pipe_is_an_error_without_a_wait(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     match name:
         case "fifo":
@@ -213,7 +213,7 @@ async def test_duplicate_key_is_an_error(tmp_path: Path) -> None:
     assert_hidden(caught.value)
 
 
-async def test_files_are_asked_in_their_order(tmp_path: Path) -> None:
+async def test_files_are_searched_in_order(tmp_path: Path) -> None:
     ours = tmp_path / "auth.json"
     ocipush.save_login("a.example", Login("ours", SECRET), authfile=ours)
     theirs = write(tmp_path / "config.json", of("a.example", "b.example"))
@@ -240,7 +240,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("podman", {"XDG_CONFIG_HOME": "/c"}, ["/run/containers/UID/auth.json", "/c/containers/auth.json"]),
     ],
 )
-def test_name_of_a_tool_stands_for_the_file_that_it_uses(
+def test_name_of_a_tool_means_its_login_file(
     home: Path, monkeypatch: pytest.MonkeyPatch, tool: str, environ: dict[str, str], paths: list[str]
 ) -> None:
     for name, value in environ.items():
@@ -249,7 +249,7 @@ def test_name_of_a_tool_stands_for_the_file_that_it_uses(
     assert [str(path) for path in paths_of(tool)] == expected
 
 
-def test_file_that_is_called_like_a_tool_is_named_by_a_path(home: Path) -> None:
+def test_file_with_the_name_of_a_tool_is_given_as_a_path(home: Path) -> None:
     assert paths_of("./docker") == (Path("docker"),)
     assert paths_of(Path("podman")) == (Path("podman"),)
 
@@ -289,7 +289,7 @@ def test_login_is_not_saved_where_the_variable_names_several_files(home: Path, m
         ocipush.save_login("r.example", Login("user", SECRET))
 
 
-def test_fifo_in_place_of_the_lock_file_is_an_error(tmp_path: Path) -> None:
+def test_fifo_instead_of_the_lock_file_is_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "auth.json.lock")
     with pytest.raises(errors.CredentialError, match="cannot be written"):
         ocipush.save_login("r.example", Login("user", SECRET), authfile=tmp_path / "auth.json")

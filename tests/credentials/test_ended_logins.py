@@ -73,20 +73,20 @@ async def push_with(
 
 
 @pytest.mark.parametrize("lasts", [0, 1, 2, 5, 20, 40])
-async def test_basic_login_that_ends_in_the_middle_is_asked_for_once_more(image: Path, lasts: int) -> None:
+async def test_basic_login_that_expires_during_a_push_is_fetched_again(image: Path, lasts: int) -> None:
     vault = Vault(lasts=lasts)
     _, result = await push_with(vault, image, BasicAuth(vault.users))
     assert {blob.outcome for blob in result.blobs} == {"uploaded"}
     assert vault.calls == 2
 
 
-async def test_basic_login_that_ends_again_and_again_is_asked_for_each_time(image: Path) -> None:
+async def test_basic_login_that_expires_repeatedly_is_fetched_each_time(image: Path) -> None:
     vault = Vault(lasts=12, ends=3)
     await push_with(vault, image, BasicAuth(vault.users), concurrency=1, large_concurrency=1)
     assert vault.calls == 4
 
 
-async def test_token_service_that_refuses_the_login_of_before_gets_the_next_one(image: Path) -> None:
+async def test_token_service_that_refuses_an_expired_login_gets_the_next_one(image: Path) -> None:
     vault = Vault(lasts=1)
     auth = BearerAuth(vault.users)
     faults = [ExpireTokens("PATCH /v2/*", nth=number) for number in (1, 3, 5)]
@@ -95,14 +95,14 @@ async def test_token_service_that_refuses_the_login_of_before_gets_the_next_one(
     assert (len(refused), vault.calls) == (1, 2)
 
 
-async def test_login_that_stays_refused_is_asked_for_once_more_and_not_by_every_blob(image: Path) -> None:
+async def test_login_that_stays_refused_is_fetched_again_once_and_not_for_every_blob(image: Path) -> None:
     vault = Vault(lasts=5, knows=1)
     with pytest.raises(errors.AuthenticationError):
         await push_with(vault, image, BasicAuth(vault.users))
     assert vault.calls == 2
 
 
-async def test_refused_login_that_nobody_can_renew_is_an_error_at_once(image: Path) -> None:
+async def test_refused_login_that_cannot_be_renewed_is_an_error_immediately(image: Path) -> None:
     async with Registry(auth=BasicAuth({"user": "right"})) as registry:
         with pytest.raises(errors.AuthenticationError):
             await ocipush.push(
@@ -111,7 +111,7 @@ async def test_refused_login_that_nobody_can_renew_is_an_error_at_once(image: Pa
         assert [request.status for request in registry.requests] == [401, 401]
 
 
-async def test_first_login_of_a_push_may_have_ended_already(image: Path) -> None:
+async def test_first_login_of_a_push_may_be_expired(image: Path) -> None:
     logins = iter([Login("user", "ended"), Login("user", "right")])
     async with (
         Registry(auth=BasicAuth({"user": "right"})) as registry,
@@ -124,7 +124,7 @@ async def test_first_login_of_a_push_may_have_ended_already(image: Path) -> None
         assert len(pusher._endpoints) == 1
 
 
-async def test_ended_login_leaves_nothing_behind_and_pushes_at_once_go_on(image: Path) -> None:
+async def test_expired_login_leaves_nothing_behind_and_concurrent_pushes_continue(image: Path) -> None:
     vault = Vault(lasts=7)
     async with (
         Registry(auth=BasicAuth(vault.users), intercept=vault.intercept) as registry,
@@ -142,7 +142,7 @@ async def push_to(pusher: ocipush.Pusher, image: Path, target: str) -> None:
     await pusher.push(image, target=target)
 
 
-async def test_file_that_was_written_again_is_read_again(tmp_path: Path, image: Path) -> None:
+async def test_rewritten_file_is_read_again(tmp_path: Path, image: Path) -> None:
     authfile = tmp_path / "auth.json"
     users = {"user": "first-password"}
     left = 8
@@ -161,7 +161,7 @@ async def test_file_that_was_written_again_is_read_again(tmp_path: Path, image: 
         assert registry.repository("app").tags
 
 
-async def test_registry_token_that_ends_is_asked_for_again(image: Path) -> None:
+async def test_registry_token_that_expires_is_fetched_again(image: Path) -> None:
     tokens = ["token-number-one", "token-number-two"]
     left = 10
 
@@ -184,7 +184,7 @@ async def test_registry_token_that_ends_is_asked_for_again(image: Path) -> None:
         assert registry.repository("app").tags
 
 
-async def test_password_of_before_is_not_shown_when_the_registry_echoes_it_later(
+async def test_previous_password_is_not_shown_when_the_registry_echoes_it_later(
     image: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "ocipush")

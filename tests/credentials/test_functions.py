@@ -47,13 +47,13 @@ FUNCTIONS: dict[str, Callable[[str], Any]] = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-async def test_function_of_any_kind_is_asked_for_the_registry(name: str) -> None:
+async def test_function_of_any_kind_is_called_with_the_registry(name: str) -> None:
     logins = AskedLogins(FUNCTIONS[name])
     assert await logins.login("r.example", "team/app") == Login("r.example", SECRET)
     assert await logins.login("other.example") is None
 
 
-async def test_plain_function_never_runs_on_the_event_loops_thread() -> None:
+async def test_plain_function_never_runs_in_the_thread_of_the_event_loop() -> None:
     threads: list[int] = []
     await AskedLogins(lambda _registry: threads.append(threading.get_ident())).login("r.example")
     assert len(threads) == 1
@@ -94,13 +94,13 @@ async def test_function_that_fails_is_an_error_and_not_an_anonymous_push() -> No
 
 
 @pytest.mark.parametrize("value", [("user", SECRET), SECRET, {"username": SECRET}])
-async def test_what_is_no_login_is_an_error_that_does_not_show_it(value: Any) -> None:
+async def test_invalid_result_of_a_function_is_an_error_that_does_not_show_it(value: Any) -> None:
     with pytest.raises(errors.CredentialError, match=r"must return Login or None, not (tuple|str|dict)") as caught:
         await AskedLogins(lambda _registry: value).login("r.example")
     assert SECRET not in str(caught.value)
 
 
-async def test_error_of_the_librarys_own_comes_out_unchanged() -> None:
+async def test_own_error_of_the_library_is_raised_unchanged() -> None:
     error = errors.CredentialError("the vault is sealed")
 
     def sealed(_registry: str) -> Login:

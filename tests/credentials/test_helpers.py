@@ -73,7 +73,7 @@ NOT_FOUND = "print('credentials not found in native keychain'); sys.exit(1)"
 AUTHS = {"r.example": {"username": "saved", "password": "saved"}}
 
 
-async def test_helper_is_asked_for_the_registry_by_dockers_protocol(on_path: Helpers) -> None:
+async def test_helper_is_called_with_the_protocol_of_docker(on_path: Helpers) -> None:
     on_path.add("mine", prints())
     files = on_path.configure(credHelpers={"r.example:5000": "mine"})
     assert await files.login("r.example:5000", "team/app") == Login("user", SECRET)
@@ -88,7 +88,7 @@ async def test_user_name_of_a_token_marks_an_identity_token(on_path: Helpers) ->
     assert login.identity_token == SECRET
 
 
-async def test_docker_hub_is_asked_for_as_docker_and_then_as_podman_does(on_path: Helpers) -> None:
+async def test_login_for_docker_hub_is_fetched_as_docker_and_then_as_podman_does(on_path: Helpers) -> None:
     on_path.add("mine", f"if server == 'docker.io':\n    {prints()}\nelse:\n    {NOT_FOUND}")
     assert await on_path.configure(credsStore="mine").login("index.docker.io") == Login("user", SECRET)
     assert on_path.seen() == ["['get'] https://index.docker.io/v1/", "['get'] docker.io"]
@@ -105,7 +105,7 @@ async def test_docker_hub_is_asked_for_as_docker_and_then_as_podman_does(on_path
         ({"credHelpers": {"r.example": "none"}, "credsStore": "none"}, None),
     ],
 )
-async def test_registrys_own_helper_is_asked_before_the_store_and_that_before_auths(
+async def test_helper_of_the_registry_wins_over_the_store_and_that_over_auths(
     on_path: Helpers, document: dict[str, Any], user: str | None
 ) -> None:
     for name in ("mine", "store"):
@@ -132,7 +132,7 @@ BAD: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_helper_that_misbehaves_is_an_error_that_shows_nothing_of_its_output(on_path: Helpers, name: str) -> None:
+async def test_misbehaving_helper_is_an_error_that_shows_none_of_its_output(on_path: Helpers, name: str) -> None:
     body, problem = BAD[name]
     on_path.add("bad", body)
     files = on_path.configure(credHelpers={"r.example": "bad"}, auths=AUTHS)
@@ -155,7 +155,7 @@ HANGS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("name", HANGS)
-async def test_helper_that_hangs_is_killed_with_what_it_started(
+async def test_helper_that_hangs_is_killed_with_its_children(
     on_path: Helpers, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(helpers, "TIMEOUT", 1.5)
@@ -199,7 +199,7 @@ async def test_cancelled_push_kills_its_helper(on_path: Helpers) -> None:
     await assert_group_is_gone(int(pid.read_text()))
 
 
-async def test_helper_has_no_terminal_to_ask_on_and_its_own_group(on_path: Helpers) -> None:
+async def test_helper_has_no_terminal_and_a_process_group_of_its_own(on_path: Helpers) -> None:
     on_path.add(
         "asks",
         "try:\n    open('/dev/tty')\nexcept OSError:\n    alone = os.getpgid(0) == os.getsid(0) == os.getpid()\n"
@@ -208,7 +208,7 @@ async def test_helper_has_no_terminal_to_ask_on_and_its_own_group(on_path: Helpe
     assert await on_path.configure(credsStore="asks").login("r.example") == Login("True", "x")
 
 
-async def test_helper_does_not_see_the_commands_own_variables(
+async def test_helper_does_not_see_the_variables_of_the_command(
     on_path: Helpers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCIPUSH_PASSWORD", SECRET)
@@ -222,14 +222,14 @@ async def test_helper_does_not_see_the_commands_own_variables(
 
 
 @pytest.mark.parametrize("name", ["../mine", "a/b", "/bin/true", "-x", ".x", "a b", "a\n", "", "ä"])
-async def test_name_that_no_helper_can_have_is_refused(on_path: Helpers, name: str) -> None:
+async def test_invalid_name_of_a_helper_is_refused(on_path: Helpers, name: str) -> None:
     files = on_path.configure(credHelpers={"r.example": name or "\0"})
     with pytest.raises(errors.CredentialError, match="is not the name of a credential helper"):
         await files.login("r.example")
     assert on_path.seen() == []
 
 
-async def test_helper_that_is_absent_is_an_error_and_not_an_anonymous_push(on_path: Helpers) -> None:
+async def test_missing_helper_is_an_error_and_not_an_anonymous_push(on_path: Helpers) -> None:
     (on_path.bin / "docker-credential-data").write_text("no program")
     (on_path.bin / "docker-credential-folder").mkdir()
     for name in ("absent", "data", "folder"):
@@ -237,9 +237,7 @@ async def test_helper_that_is_absent_is_an_error_and_not_an_anonymous_push(on_pa
             await on_path.configure(credsStore=name, auths=AUTHS).login("r.example")
 
 
-async def test_helper_in_a_directory_that_is_relative_to_the_working_directory_is_never_run(
-    on_path: Helpers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_helper_in_a_relative_directory_is_never_run(on_path: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:
     on_path.add("mine", prints())
     monkeypatch.chdir(on_path.bin)
     for path in ("", ".", "../bin", f"{os.pathsep}.{os.pathsep}"):
@@ -289,7 +287,7 @@ async def test_fifty_pushes_share_one_failure_and_the_next_one_asks_again(on_pat
     assert await files.login("r.example") == Login("user", SECRET)
 
 
-async def test_push_that_waits_takes_over_from_one_that_is_cancelled(on_path: Helpers) -> None:
+async def test_waiting_push_takes_over_from_a_cancelled_one(on_path: Helpers) -> None:
     started = on_path.bin / "started"
     first = f"if not os.path.exists({str(started)!r}):\n    open({str(started)!r}, 'w').close()\n    time.sleep(600)\n"
     on_path.add("mine", first + prints())
@@ -309,7 +307,7 @@ async def test_push_that_waits_takes_over_from_one_that_is_cancelled(on_path: He
     assert found == [Login("user", SECRET)]
 
 
-async def test_helper_is_asked_again_when_its_login_was_refused(on_path: Helpers) -> None:
+async def test_helper_is_called_again_when_its_login_was_refused(on_path: Helpers) -> None:
     on_path.add(
         "mine",
         f"print(json.dumps({{'Username': 'user', 'Secret': str(len(open({str(on_path.calls)!r}).readlines()))}}))",
@@ -323,7 +321,7 @@ async def test_helper_is_asked_again_when_its_login_was_refused(on_path: Helpers
     assert len(on_path.seen()) == 2
 
 
-async def test_answer_is_not_kept_for_ever(on_path: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answer_of_a_helper_expires(on_path: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:
     on_path.add("mine", prints())
     files = on_path.configure(credsStore="mine")
     await files.login("r.example")

@@ -55,7 +55,7 @@ def users_of(registry: Registry) -> list[str]:
 
 
 @pytest.mark.parametrize("auth", [BasicAuth({"user": SECRET}), BearerAuth({"user": SECRET})], ids=["basic", "bearer"])
-async def test_login_of_docker_is_used_where_it_is_named_and_never_unasked(
+async def test_login_of_docker_is_used_only_when_it_is_named(
     home: Path, image: Path, auth: BasicAuth | BearerAuth
 ) -> None:
     async with Registry(auth=auth) as registry:
@@ -90,7 +90,7 @@ async def in_thread(words: list[str]) -> Any:
     return await anyio.to_thread.run_sync(lambda: CliRunner().invoke(cli, words))
 
 
-async def test_refused_login_is_not_told_of_other_files(home: Path, image: Path) -> None:
+async def test_hint_about_a_refused_login_does_not_mention_other_files(home: Path, image: Path) -> None:
     async with Registry(auth=BasicAuth({"user": SECRET})) as registry:
         save_for_docker(home, **{registry.host: "user"})
         credentials = {registry.host: Login("user", "wrong password")}
@@ -99,7 +99,7 @@ async def test_refused_login_is_not_told_of_other_files(home: Path, image: Path)
     assert "authfile" not in (caught.value.hint or "")
 
 
-async def test_each_namespace_is_pushed_to_with_its_own_login(home: Path, image: Path) -> None:
+async def test_each_namespace_has_its_own_login(home: Path, image: Path) -> None:
     async with Registry(auth=BasicAuth({"one": SECRET, "two": SECRET})) as registry:
         save_for_docker(home, **{registry.host: "one", f"{registry.host}/team": "two"})
         async with ocipush.Pusher(authfile="docker") as pusher:
@@ -149,7 +149,7 @@ def token_registry(challenge: str) -> Registry:
 BEARER = 'Bearer realm="https://token.invalid/token",service="r"'
 
 
-async def test_registry_token_is_sent_as_it_is_and_no_token_service_is_asked(home: Path, image: Path) -> None:
+async def test_registry_token_is_sent_unchanged_without_a_token_service(home: Path, image: Path) -> None:
     async with token_registry(BEARER) as registry:
         path = home / ".docker" / "config.json"
         path.parent.mkdir()

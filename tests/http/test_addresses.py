@@ -40,10 +40,6 @@ PUBLIC, PRIVATE, LINK_LOCAL, LOOPBACK = Privacy
         ("febf::1", LINK_LOCAL),
         ("fd00:ec2::254", LINK_LOCAL),
         ("100.100.100.200", LINK_LOCAL),
-        ("168.63.129.16", LINK_LOCAL),
-        ("168.63.129.17", PUBLIC),
-        ("fd20:ce::254", LINK_LOCAL),
-        ("fd20:ce::255", PRIVATE),
         ("127.0.0.1", LOOPBACK),
         ("127.255.255.254", LOOPBACK),
         ("0.0.0.0", LOOPBACK),
@@ -68,7 +64,7 @@ def test_address_is_as_private_as_the_most_private_one_inside_it(address: str, p
 
 
 @given(st.ip_addresses())
-def test_every_address_has_a_privacy_and_none_is_public_that_python_calls_local(
+def test_no_address_that_python_calls_local_is_public(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     privacy = privacy_of(str(address))
@@ -115,9 +111,7 @@ ADDRESS = {PUBLIC: "192.0.2.1", PRIVATE: "10.9.9.9", LINK_LOCAL: "169.254.9.9", 
 
 @pytest.mark.parametrize("own", [None, *Privacy])
 @pytest.mark.parametrize("other", list(Privacy))
-def test_registry_may_point_to_no_more_private_address_than_its_own_and_to_link_local_never(
-    own: Privacy | None, other: Privacy
-) -> None:
+def test_registry_may_not_point_to_a_more_private_or_link_local_address(own: Privacy | None, other: Privacy) -> None:
     one = guard(None if own is None else OWN[own])
     allowed = other <= (own or PUBLIC) and other is not LINK_LOCAL
     if allowed:
@@ -136,7 +130,7 @@ def test_link_local_registry_may_point_to_its_own_address() -> None:
         one.admit("https://169.254.169.254/", ["169.254.169.254"])
 
 
-def test_registry_of_several_addresses_is_as_private_as_the_most_public_of_them() -> None:
+def test_registry_with_several_addresses_is_as_private_as_the_most_public_one() -> None:
     one = guard("10.0.0.1")
     one.note("192.0.2.1")
     one.note("127.0.0.1")
@@ -144,7 +138,7 @@ def test_registry_of_several_addresses_is_as_private_as_the_most_public_of_them(
         one.admit("https://other.example/", ["10.0.0.2"])
 
 
-def test_of_several_addresses_only_those_that_are_allowed_are_connected_to() -> None:
+def test_only_the_allowed_ones_of_several_addresses_are_used() -> None:
     assert guard("192.0.2.1").admit("https://other.example/", ["10.0.0.1", "192.0.2.2"]) == ["192.0.2.2"]
 
 
@@ -161,7 +155,7 @@ def test_of_several_addresses_only_those_that_are_allowed_are_connected_to() -> 
         ("fd00::9", "https://[fd00::9]/", True),
     ],
 )
-def test_host_that_the_user_allows_may_be_anywhere(allowed: str, url: str, ok: bool) -> None:
+def test_host_that_the_user_allows_may_have_any_address(allowed: str, url: str, ok: bool) -> None:
     one = guard("192.0.2.1", allow_hosts=[allowed])
     if ok:
         one.check(url)
@@ -171,7 +165,7 @@ def test_host_that_the_user_allows_may_be_anywhere(allowed: str, url: str, ok: b
             one.admit(url, ["10.0.0.9"])
 
 
-def test_address_in_the_url_is_judged_without_a_connection() -> None:
+def test_literal_address_is_checked_without_a_connection() -> None:
     one = guard("192.0.2.1")
     for host in ("10.0.0.1", "localhost", "0x7f.1", "[::ffff:169.254.169.254]"):
         with pytest.raises(UnsafeLocationError):
@@ -179,7 +173,7 @@ def test_address_in_the_url_is_judged_without_a_connection() -> None:
     one.check("https://other.example/")
 
 
-def test_registry_named_by_its_address_is_known_before_it_is_connected_to() -> None:
+def test_privacy_of_a_registry_named_by_its_address_is_known_without_a_connection() -> None:
     AddressPolicy("https://10.0.0.1:5000").check("https://10.0.0.2/")
     AddressPolicy("http://localhost:5000").check("http://127.0.0.1:5001/")
     with pytest.raises(UnsafeLocationError):
@@ -197,7 +191,7 @@ def test_plain_http_stays_on_this_machine_unless_it_is_allowed() -> None:
     AddressPolicy("http://127.0.0.1:5000", plain_http=True).check("http://other.example/")
 
 
-def test_host_that_the_user_allows_is_not_spoken_to_in_plain_http_for_that() -> None:
+def test_host_that_the_user_allows_still_needs_tls() -> None:
     one = AddressPolicy("http://127.0.0.1:5000", allow_hosts=["other.example"])
     with pytest.raises(UnsafeLocationError, match="plain HTTP"):
         one.check("http://other.example/")
@@ -225,12 +219,14 @@ def test_plain_http_is_only_recommended_where_it_would_be_allowed(url: str, hint
         assert hint in (caught.value.hint or "")
 
 
-def test_request_to_the_registry_has_no_conditions_unless_it_must_be_this_machine() -> None:
+def test_request_to_the_registry_is_unrestricted_unless_it_must_be_this_machine() -> None:
     assert AddressPolicy("https://registry.example").conditions("https://registry.example/v2/") == {}
     assert AddressPolicy("http://registry.example", plain_http=True).conditions("http://registry.example/v2/") == {}
     confined = AddressPolicy("http://a.localhost:5000").conditions("http://a.localhost:5000/v2/")
     assert confined["direct"]
     assert confined["admit"](["127.0.0.1", "10.0.0.1"]) == ["127.0.0.1"]
+    named = AddressPolicy("http://registry.example").conditions("http://registry.example/v2/")
+    assert named["admit"](["10.0.0.1", "127.0.0.1"]) == ["127.0.0.1"]
     other = AddressPolicy("https://registry.example").conditions("https://other.example/")
     assert other.keys() == {"admit"}
     assert other["admit"](["192.0.2.1", "10.0.0.1"]) == ["192.0.2.1"]
@@ -246,5 +242,5 @@ def test_request_to_the_registry_has_no_conditions_unless_it_must_be_this_machin
         ("http://registry.example/", False),
     ],
 )
-def test_only_the_registrys_own_origin_is_not_judged(url: str, own: bool) -> None:
+def test_only_the_origin_of_the_registry_is_exempt(url: str, own: bool) -> None:
     assert guard(None).is_own(url) is own

@@ -56,7 +56,7 @@ async def test_name_is_looked_up(transport: Transport, secure: bool) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_answer_tells_the_address_that_it_came_from(transport: Transport, secure: bool, host: str) -> None:
+async def test_answer_has_the_address_it_came_from(transport: Transport, secure: bool, host: str) -> None:
     with serve(answering(OK), secure=secure, host=host) as peer:
         for _ in range(2):
             response = await transport.handle_async_request(httpx.Request("GET", peer.url()))
@@ -64,7 +64,7 @@ async def test_answer_tells_the_address_that_it_came_from(transport: Transport, 
             assert response.extensions["address"] == host
 
 
-async def test_dot_at_the_end_of_a_name_is_not_looked_for_in_the_certificate(
+async def test_trailing_dot_of_a_name_is_ignored_in_the_certificate(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_to(monkeypatch, "127.0.0.1")
@@ -80,7 +80,7 @@ async def test_small_writes_are_not_held_back(transport: Transport, secure: bool
         assert connection._stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_connection_that_ends_before_its_address_is_asked_for_is_a_connect_error(
+async def test_connection_that_ends_before_its_address_is_read_is_a_connect_error(
     transport: Transport, secure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Gone(socket.socket):
@@ -100,7 +100,7 @@ async def test_connection_that_ends_before_its_address_is_asked_for_is_a_connect
         assert descriptors() == before
 
 
-async def test_of_two_connections_made_at_the_same_time_one_is_closed(
+async def test_one_of_two_simultaneous_connections_is_closed(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_socket, "STAGGER", 0)
@@ -129,13 +129,13 @@ async def test_of_two_connections_made_at_the_same_time_one_is_closed(
         assert descriptors() == before
 
 
-async def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_address_families_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_to(monkeypatch, "::1", "::2", "::3", "127.0.0.1", "127.0.0.2")
     found = [address[0] for _, address in await _socket._resolve("name.example", 1)]
     assert found == ["::1", "127.0.0.1", "::2", "127.0.0.2", "::3"]
 
 
-async def test_address_where_nobody_listens_is_passed_over_at_once(
+async def test_address_that_refuses_is_skipped_immediately(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_socket, "STAGGER", float("inf"))
@@ -145,7 +145,7 @@ async def test_address_where_nobody_listens_is_passed_over_at_once(
         assert await ask(transport, peer.url()) == (200, b"ok")
 
 
-async def test_address_that_does_not_answer_holds_nobody_up(
+async def test_address_that_does_not_answer_does_not_delay_the_others(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_socket, "STAGGER", 0)
@@ -170,7 +170,7 @@ async def test_address_that_does_not_answer_holds_nobody_up(
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["127.0.0.1", "::1"]])
-async def test_refused_connection_says_so(
+async def test_refused_connection_is_a_connect_error_with_its_cause(
     transport: Transport, nobody: int, addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_to(monkeypatch, *addresses)
@@ -179,7 +179,9 @@ async def test_refused_connection_says_so(
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
-async def test_name_that_is_not_known_says_so(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unknown_name_is_a_connect_error_with_its_cause(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -220,7 +222,7 @@ async def test_certificate_for_another_name_is_a_connect_error_with_its_cause(
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
 
 
-async def test_authorities_are_loaded_once_a_server_speaks_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_authorities_are_loaded_when_a_server_first_speaks_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     context, loaded = Context(), 0
 
     def load_default_certs() -> None:
@@ -246,7 +248,7 @@ def garbled(link: Link) -> None:
     link.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
-async def test_server_that_speaks_no_tls_is_told_from_one_that_hangs_up(transport: Transport) -> None:
+async def test_server_without_tls_is_distinguished_from_one_that_hangs_up(transport: Transport) -> None:
     def script(link: Link) -> None:
         link.more()
         link.send([b"HTTP/1.1 400 Bad Request\r\n\r\n", b""][link.number])
@@ -264,7 +266,7 @@ async def test_server_that_speaks_no_tls_is_told_from_one_that_hangs_up(transpor
     assert causes[1].__context__ is None  # where a TLS error would be looked for
 
 
-async def test_name_that_no_certificate_could_hold_is_a_connect_error(
+async def test_name_that_no_certificate_can_have_is_a_connect_error(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_to(monkeypatch, "127.0.0.1")

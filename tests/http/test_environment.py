@@ -63,7 +63,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Fake]]:
     Fake.made, Fake.failure = [], None
 
 
-async def test_environment_is_asked_for_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(answering(OK)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url(""))
         async with default_transport(client_context()) as transport:
@@ -78,9 +78,7 @@ async def test_without_proxies_connections_are_direct() -> None:
             assert await ask(transport, peer.url()) == (200, b"ok")
 
 
-async def test_socks_is_left_to_httpx_and_everything_else_is_not(
-    fake: type[Fake], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_socks_proxies_are_left_to_httpx(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
     context = client_context()
     with serve(answering(OK)) as peer, serve(answering(OK)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", SOCKS)
@@ -100,7 +98,7 @@ async def test_socks_is_left_to_httpx_and_everything_else_is_not(
         peer.settle()
 
 
-async def test_request_that_must_be_direct_passes_no_socks_proxy(
+async def test_request_that_must_be_direct_does_not_use_a_socks_proxy(
     fake: type[Fake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
@@ -167,7 +165,7 @@ async def test_socks_proxy_that_fails_is_named(
     assert caught.value.temporary
 
 
-async def test_tls_that_fails_behind_a_socks_proxy_is_the_registrys(
+async def test_failed_tls_behind_a_socks_proxy_is_an_error_of_the_registry(
     fake: type[Fake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.failure = chained(httpx.ConnectError("no"), OSError(), ssl.SSLError(1, "bad"))

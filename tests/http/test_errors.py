@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,6 +19,7 @@ from ocipush._http.addresses import AddressPolicy
 from ocipush._http.client import Client
 from ocipush._http.failures import causes, is_refused_or_plain
 from ocipush._http.request import Request
+from ocipush._http.stream import TLSStream
 from ocipush._http.timeouts import Timeouts
 from ocipush._http.transport import Transport
 from ocipush.errors import ConnectFailedError, ConnectionLostError, TransportError, UnsafeLocationError
@@ -59,7 +62,7 @@ def speak_no_tls(link: Link) -> None:
 # Causes
 
 
-async def test_error_takes_no_cause_from_what_was_being_handled_when_the_request_began(
+async def test_error_does_not_take_its_cause_from_an_exception_handled_before_the_request(
     transport: Transport, nobody: int
 ) -> None:
     before = not_tls()
@@ -74,7 +77,7 @@ async def test_error_takes_no_cause_from_what_was_being_handled_when_the_request
     assert error.temporary
 
 
-async def test_second_attempt_in_the_handler_of_the_first_is_judged_by_itself(transport: Transport) -> None:
+async def test_second_attempt_in_the_handler_of_the_first_is_judged_on_its_own(transport: Transport) -> None:
     def cut(link: Link) -> None:
         link.head()
         link.reset()
@@ -93,9 +96,12 @@ async def test_second_attempt_in_the_handler_of_the_first_is_judged_by_itself(tr
     assert "TLS" not in str(second)
 
 
-async def test_failure_that_is_only_the_context_of_an_error_is_not_taken_for_plain_http() -> None:
+async def test_failure_that_is_only_the_context_of_an_error_does_not_lead_to_plain_http() -> None:
     error = ConnectFailedError("another request")
     error.__context__ = not_tls()
+    assert not is_refused_or_plain(error)
+    error.__cause__ = httpx.ReadError("this request")
+    error.__cause__.__context__ = not_tls()
     assert not is_refused_or_plain(error)
     error.__cause__ = httpx.ConnectError("")
     error.__cause__.__cause__ = not_tls()
@@ -123,7 +129,21 @@ async def test_cause_of_the_same_attempt_is_found_in_the_context_too() -> None:
     assert not error.refused
 
 
-async def test_httpx_loses_no_cause() -> None:
+class Bare(httpx.AsyncBaseTransport):
+    """A transport that does not map the errors of OpenSSL."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise not_tls()
+
+
+async def test_error_of_openssl_itself_is_understood() -> None:
+    error = await failure(client(Bare()), "https://registry.test/")
+    assert isinstance(error, ConnectFailedError)
+    assert "does not speak TLS" in error.message
+    assert is_refused_or_plain(error)
+
+
+async def test_causes_pass_through_httpx() -> None:
     with serve(speak_no_tls) as plain:
         plain.secure = True
         try:
@@ -214,7 +234,7 @@ def shaking(context: ssl.SSLContext, *, rudely: bool) -> Callable[[Link], None]:
     ],
     ids=["certificate, TLS 1.3", "certificate, TLS 1.2", "TLS 1.0"],
 )
-async def test_server_that_wants_another_tls_says_which(
+async def test_error_names_the_tls_version_that_a_server_requires(
     transport: Transport, context: Callable[[], ssl.SSLContext], words: str, hint: str, rudely: bool
 ) -> None:
     with serve(shaking(context(), rudely=rudely)) as peer:
@@ -228,8 +248,34 @@ async def test_server_that_wants_another_tls_says_which(
             assert not is_refused_or_plain(error)
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_alert_is_read_though_the_connection_was_reset_before_the_request(
+    transport: Transport, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = shaking(requiring_a_certificate(ssl.TLSVersion.TLSv1_3), rudely=False)
+    gone = threading.Event()
+
+    def script(link: Link) -> None:
+        monkeypatch.setattr(link, "half_close", link.reset)
+        with contextlib.suppress(OSError):
+            play(link)
+        gone.set()
+
+    async def handshake(self: TLSStream, early: bytes = b"") -> None:
+        await shake(self, early)
+        await anyio.to_thread.run_sync(gone.wait)
+        await self.readable()
+
+    shake = TLSStream.handshake
+    monkeypatch.setattr(TLSStream, "handshake", handshake)
+    with serve(script) as peer:
+        peer.secure = True
+        error = await failure(client(transport), peer.url(), method)
+    assert "requires a client certificate" in error.message
+
+
 @pytest.mark.parametrize("alert", [b"", b"\x15\x03\x03\x00\x02\x02\x2a", b"\x15\x03\x03\x00\x02\x02\x30"])
-async def test_certificate_that_the_server_refuses_is_told(transport: Transport, alert: bytes) -> None:
+async def test_client_certificate_that_the_server_refuses_is_an_error(transport: Transport, alert: bytes) -> None:
     """42 is bad_certificate, which Go's servers send for none at all, and 48 unknown_ca."""
 
     def script(link: Link) -> None:
@@ -248,7 +294,7 @@ async def test_certificate_that_the_server_refuses_is_told(transport: Transport,
     assert "client certificate" in (error.hint or "")
 
 
-async def test_connection_reset_in_the_handshake_says_so(transport: Transport) -> None:
+async def test_connection_reset_in_the_handshake_is_named(transport: Transport) -> None:
     def script(link: Link) -> None:
         link.more()
         link.reset()
@@ -261,7 +307,7 @@ async def test_connection_reset_in_the_handshake_says_so(transport: Transport) -
     assert "client certificate" in (error.hint or "")
 
 
-async def test_answer_that_is_cut_off_says_where(transport: Transport, secure: bool) -> None:
+async def test_error_says_where_an_answer_was_cut_off(transport: Transport, secure: bool) -> None:
     def script(link: Link) -> None:
         link.head()
         link.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
@@ -287,7 +333,7 @@ async def wary() -> AsyncIterator[Callable[[str, bool], Client]]:
 
 
 @pytest.mark.parametrize("plain_http", [True, False])
-async def test_registry_on_plain_http_that_must_be_this_machine_is_judged_at_each_connection(
+async def test_registry_on_plain_http_that_must_be_this_machine_is_checked_at_each_connection(
     wary: Callable[[str, bool], Client], plain_http: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Network(monkeypatch)
@@ -317,7 +363,7 @@ async def test_registry_on_plain_http_that_must_be_this_machine_is_judged_at_eac
         assert len(registry.seen) == 2
 
 
-async def test_of_the_addresses_of_a_registry_on_plain_http_only_loopback_is_connected_to(
+async def test_only_loopback_addresses_of_a_registry_on_plain_http_are_used(
     wary: Callable[[str, bool], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Network(monkeypatch)
@@ -328,7 +374,7 @@ async def test_of_the_addresses_of_a_registry_on_plain_http_only_loopback_is_con
     assert [address for address, _ in network.connected] == ["127.0.0.1"]
 
 
-async def test_connection_of_another_client_is_judged_before_it_is_used(
+async def test_connection_of_another_client_is_checked_before_it_is_used(
     wary: Callable[[str, bool], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Network(monkeypatch)

@@ -33,7 +33,7 @@ EARLY = b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r
     ],
     ids=["length", "chunked", "empty", "interim", "close", "more than was asked for"],
 )
-async def test_answer_is_read_whole_and_its_connection_kept_where_it_can_be(
+async def test_answer_is_read_completely_and_its_connection_kept_if_possible(
     transport: Transport, secure: bool, answer: bytes, body: bytes, kept: bool
 ) -> None:
     with serve(answering(answer), secure=secure) as peer:
@@ -42,7 +42,7 @@ async def test_answer_is_read_whole_and_its_connection_kept_where_it_can_be(
         assert peer.accepted == (1 if kept else 3)
 
 
-async def test_answer_that_ends_with_the_connection_is_read_whole(transport: Transport, secure: bool) -> None:
+async def test_answer_that_ends_with_the_connection_is_read_completely(transport: Transport, secure: bool) -> None:
     def script(link: Link) -> None:
         link.request()
         link.send(b"HTTP/1.0 200 OK\r\n\r\nold")
@@ -77,7 +77,7 @@ async def test_head_of_an_answer_may_be_as_large_as_a_signed_location(
 
 
 @pytest.mark.parametrize("count", [_connection.MAX_INTERIM, _connection.MAX_INTERIM + 1])
-async def test_answer_may_follow_a_hundred_interim_ones(transport: Transport, count: int) -> None:
+async def test_answer_may_follow_a_hundred_interim_answers(transport: Transport, count: int) -> None:
     with serve(answering(b"HTTP/1.1 102 Processing\r\n\r\n" * count + OK)) as peer:
         if count <= _connection.MAX_INTERIM:
             for _ in range(2):  # each answer is counted for itself
@@ -87,7 +87,7 @@ async def test_answer_may_follow_a_hundred_interim_ones(transport: Transport, co
                 await ask(transport, peer.url())
 
 
-async def test_large_answer_is_read_piece_by_piece_and_one_given_up_is_not_kept(
+async def test_large_answer_is_read_in_pieces_and_an_abandoned_one_closes_its_connection(
     transport: Transport, secure: bool, content: bytes
 ) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content
@@ -116,7 +116,7 @@ async def test_request_is_sent_as_given_and_cookies_are_dropped(transport: Trans
 
 @pytest.mark.parametrize("sendfile", [True, False], ids=["sendfile", "no sendfile"])
 @pytest.mark.parametrize("length", [0, 1, _connection.SMALL, _connection.SMALL + 1, 7_000_003])
-async def test_file_arrives_whole_and_what_went_out_is_told(
+async def test_file_arrives_complete_and_the_sent_bytes_are_reported(
     transport: Transport,
     secure: bool,
     file: int,
@@ -163,7 +163,7 @@ async def test_large_file_is_not_read_into_memory_on_plain_http(
         assert peer.seen[0][2] == content
 
 
-async def test_file_with_chunked_framing_arrives_whole(transport: Transport, file: int, content: bytes) -> None:
+async def test_file_with_chunked_framing_arrives_complete(transport: Transport, file: int, content: bytes) -> None:
     def script(link: Link) -> None:
         link.head()
         found = b""
@@ -179,7 +179,7 @@ async def test_file_with_chunked_framing_arrives_whole(transport: Transport, fil
         assert peer.seen[0][2] == b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
 
 
-async def test_bytes_larger_than_a_sockets_buffers_arrive_whole(
+async def test_bytes_larger_than_the_socket_buffers_arrive_complete(
     transport: Transport, secure: bool, content: bytes
 ) -> None:
     with serve(answering(OK), secure=secure) as peer:
@@ -188,7 +188,7 @@ async def test_bytes_larger_than_a_sockets_buffers_arrive_whole(
 
 
 @pytest.mark.parametrize("kind", ["bytes", "file"])
-async def test_head_and_small_body_go_in_one_write(
+async def test_head_and_small_body_are_sent_in_one_write(
     transport: Transport, secure: bool, file: int, content: bytes, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes: list[int] = []
@@ -207,9 +207,7 @@ async def test_head_and_small_body_go_in_one_write(
     assert len(writes) == 1
 
 
-async def test_answer_that_comes_before_the_body_is_sent_is_seen_every_time(
-    transport: Transport, secure: bool, file: int, content: bytes
-) -> None:
+async def test_early_answer_is_always_seen(transport: Transport, secure: bool, file: int, content: bytes) -> None:
     def script(link: Link) -> None:
         link.head()
         link.send(EARLY)  # and the connection is reset, for much of the body is unread
@@ -221,7 +219,7 @@ async def test_answer_that_comes_before_the_body_is_sent_is_seen_every_time(
         assert peer.accepted == 300
 
 
-async def test_early_answer_ends_the_sending_though_the_server_neither_reads_nor_closes(
+async def test_early_answer_stops_the_body_even_if_the_server_neither_reads_nor_closes(
     transport: Transport, secure: bool, file: int, content: bytes
 ) -> None:
     seen = threading.Event()
@@ -238,7 +236,7 @@ async def test_early_answer_ends_the_sending_though_the_server_neither_reads_nor
             seen.set()
 
 
-async def test_only_so_many_requests_to_one_origin_are_under_way(secure: bool) -> None:
+async def test_number_of_concurrent_requests_to_one_origin_is_limited(secure: bool) -> None:
     busy, most = 0, 0
     lock = threading.Lock()
 
@@ -263,7 +261,7 @@ async def test_only_so_many_requests_to_one_origin_are_under_way(secure: bool) -
 
 
 @pytest.mark.parametrize("size", [0, _connection.SMALL, _connection.SMALL + 1])
-async def test_latency_is_told_of_a_request_that_went_out_at_once(transport: Transport, file: int, size: int) -> None:
+async def test_latency_is_reported_for_a_request_sent_in_one_write(transport: Transport, file: int, size: int) -> None:
     with serve(answering(OK)) as peer:
         headers = {"Host": "127.0.0.1", "Content-Length": str(size)}
         request = httpx.Request("PUT", peer.url(), headers=headers, stream=FileBody(file, length=size))

@@ -90,7 +90,7 @@ async def say_nothing(stream: ByteStream) -> None:
 
 
 @pytest.mark.parametrize("script", [None, hang_up], ids=["nobody listens", "no answer"])
-def test_request_that_failed_makes_room_for_the_next(script: Script | None) -> None:
+def test_failed_request_makes_room_for_the_next(script: Script | None) -> None:
     async def test(network: Network, transport: Transport) -> None:
         for _ in range(3):
             with pytest.raises(httpx.TransportError):
@@ -100,7 +100,7 @@ def test_request_that_failed_makes_room_for_the_next(script: Script | None) -> N
     run(script, test)
 
 
-def test_request_that_was_cancelled_makes_room_for_the_next() -> None:
+def test_cancelled_request_makes_room_for_the_next() -> None:
     async def test(network: Network, transport: Transport) -> None:
         for _ in range(3):
             with anyio.move_on_after(1) as scope:
@@ -112,7 +112,7 @@ def test_request_that_was_cancelled_makes_room_for_the_next() -> None:
     run(say_nothing, test)
 
 
-def test_answer_that_was_given_up_makes_room_for_the_next() -> None:
+def test_abandoned_answer_makes_room_for_the_next() -> None:
     async def test(network: Network, transport: Transport) -> None:
         for _ in range(3):
             response = await transport.handle_async_request(httpx.Request("GET", URL))
@@ -123,7 +123,7 @@ def test_answer_that_was_given_up_makes_room_for_the_next() -> None:
 
 
 @pytest.mark.parametrize("size", [1000, 20_000, connection.MAX_HEAD - 1000])
-def test_head_of_up_to_64_kib_is_read_in_whatever_pieces_it_comes(size: int) -> None:
+def test_head_of_up_to_64_kib_is_read_in_any_pieces(size: int) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Long: " + b"x" * size
     pieces = [head[: size // 2], head[size // 2 :], b"\r\n\r\nok"]
 
@@ -145,7 +145,7 @@ INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 
 @pytest.mark.parametrize(("interim", "taken"), [(1, True), (100, True), (101, False)])
-def test_hundred_interim_answers_are_taken_and_no_more(interim: int, taken: bool) -> None:
+def test_hundred_interim_answers_are_accepted_and_no_more(interim: int, taken: bool) -> None:
     async def test(_: Network, transport: Transport) -> None:
         if taken:
             assert await ask(transport, URL) == (200, b"ok")

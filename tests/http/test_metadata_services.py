@@ -43,10 +43,10 @@ def test_metadata_service_is_as_private_as_a_link_local_address(service: str) ->
 
 
 @pytest.mark.parametrize("neighbour", ["168.63.129.15", "168.63.129.17", "168.63.128.16"])
-def test_addresses_beside_a_metadata_service_are_public(neighbour: str) -> None:
+def test_addresses_next_to_a_metadata_service_are_public(neighbour: str) -> None:
     assert privacy_of(neighbour) is Privacy.PUBLIC
 
 
 @pytest.mark.parametrize("neighbour", ["fd20:ce::253", "fd20:ce::255", "100.100.100.201"])
-def test_addresses_beside_a_metadata_service_are_private(neighbour: str) -> None:
+def test_addresses_next_to_a_metadata_service_are_private(neighbour: str) -> None:
     assert privacy_of(neighbour) is Privacy.PRIVATE

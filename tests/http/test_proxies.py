@@ -12,12 +12,13 @@ import anyio
 import httpx
 import pytest
 from tests.certificates import client_context
-from tests.peers import OK, Link, Peer, answering, ask, serve, tunnelling
+from tests.peers import OK, Cutting, Link, Peer, answering, ask, serve, tunnelling
 
 from ocipush._http import stream as _socket
 from ocipush._http.addresses import AddressPolicy
 from ocipush._http.body import FileBody
 from ocipush._http.client import Client
+from ocipush._http.connection import Connection
 from ocipush._http.failures import is_refused_or_plain
 from ocipush._http.proxy import ProxyRules
 from ocipush._http.request import Request
@@ -54,7 +55,7 @@ def nobody() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-async def test_https_goes_through_a_tunnel_that_is_kept(secure_proxy: bool) -> None:
+async def test_https_uses_a_tunnel_that_is_kept(secure_proxy: bool) -> None:
     with (
         serve(answering(OK), secure=True) as registry,
         serve(tunnelling(registry.port), secure=secure_proxy) as proxy,
@@ -70,7 +71,7 @@ async def test_https_goes_through_a_tunnel_that_is_kept(secure_proxy: bool) -> N
         assert [head.split(b"\r\n") for _, head, _ in registry.seen] == 3 * [[b"GET /v2/ HTTP/1.1", b"Host: " + host]]
 
 
-async def test_plain_http_is_forwarded_with_the_whole_url_and_the_login_each_time_on_a_new_connection(
+async def test_plain_http_is_forwarded_with_the_full_url_and_the_login_on_a_new_connection_each_time(
     secure_proxy: bool,
 ) -> None:
     with serve(answering(OK), secure=secure_proxy) as proxy:
@@ -103,7 +104,7 @@ async def test_proxy_without_a_login_gets_none(secure_proxy: bool) -> None:
         assert b"authorization" not in proxy.seen[0][1].lower()
 
 
-async def test_address_of_ipv6_stands_in_brackets_in_connect() -> None:
+async def test_ipv6_address_is_in_brackets_in_connect() -> None:
     def script(link: Link) -> None:
         link.seen.append((0, link.head(), b""))
         link.send(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
@@ -115,7 +116,7 @@ async def test_address_of_ipv6_stands_in_brackets_in_connect() -> None:
         assert proxy.seen[0][1].split(b"\r\n") == [b"CONNECT [fd00::1]:443 HTTP/1.1", b"Host: [fd00::1]:443"]
 
 
-async def test_large_file_goes_whole_through_a_tunnel(secure_proxy: bool, file: int, content: bytes) -> None:
+async def test_large_file_arrives_complete_through_a_tunnel(secure_proxy: bool, file: int, content: bytes) -> None:
     with (
         serve(answering(OK), secure=True) as registry,
         serve(tunnelling(registry.port), secure=secure_proxy) as proxy,
@@ -126,12 +127,13 @@ async def test_large_file_goes_whole_through_a_tunnel(secure_proxy: bool, file: 
             for length in (0, 1, 100_000, len(content)):
                 body = FileBody(file, length=length, on_sent=told.append)
                 assert await ask(transport, registry.url(), body) == (200, b"ok")
-        assert [len(body) for _, _, body in registry.seen] == [0, 1, 100_000, len(content)]
-        assert registry.seen[-1][2] == content
+            assert await ask(transport, registry.url(), content) == (200, b"ok")
+        assert [len(body) for _, _, body in registry.seen] == [0, 1, 100_000, len(content), len(content)]
+        assert registry.seen[-2][2] == registry.seen[-1][2] == content
         assert sum(told) == 100_001 + len(content)
 
 
-async def test_large_answer_comes_whole_through_a_tunnel(secure_proxy: bool, content: bytes) -> None:
+async def test_large_answer_arrives_complete_through_a_tunnel(secure_proxy: bool, content: bytes) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content
     with (
         serve(answering(answer), secure=True) as registry,
@@ -145,7 +147,7 @@ async def test_large_answer_comes_whole_through_a_tunnel(secure_proxy: bool, con
 async def test_large_file_is_forwarded_without_being_copied(
     file: int, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("read", "_read_now", "_read_all"):
+    for name in ("read", "read_into"):
         monkeypatch.delattr(FileBody, name)
     with serve(answering(OK)) as proxy:
         async with through(proxy) as transport:
@@ -154,7 +156,7 @@ async def test_large_file_is_forwarded_without_being_copied(
 
 
 @pytest.mark.parametrize("forwarded", [True, False])
-async def test_early_answer_is_seen_behind_a_proxy_every_time(forwarded: bool, file: int, content: bytes) -> None:
+async def test_early_answer_is_always_seen_behind_a_proxy(forwarded: bool, file: int, content: bytes) -> None:
     def refuse(link: Link) -> None:
         link.head()
         link.send(EARLY)
@@ -172,7 +174,7 @@ async def test_early_answer_is_seen_behind_a_proxy_every_time(forwarded: bool, f
                 assert await ask(transport, registry.url(), body) == (413, b"large")
 
 
-async def test_where_the_proxy_is_says_nothing_about_the_registry() -> None:
+async def test_address_of_the_proxy_does_not_count_as_that_of_the_registry() -> None:
     asked: list[Any] = []
 
     def admit(addresses: Any) -> Any:
@@ -196,7 +198,7 @@ async def test_where_the_proxy_is_says_nothing_about_the_registry() -> None:
     assert asked == []
 
 
-async def test_request_that_must_be_direct_passes_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_that_must_be_direct_does_not_use_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     resolved: list[str] = []
 
     async def resolve(host: str, port: int) -> list[Any]:
@@ -213,7 +215,7 @@ async def test_request_that_must_be_direct_passes_no_proxy(monkeypatch: pytest.M
             assert (len(registry.seen), len(proxy.seen), resolved[1:]) == (1, 1, ["registry.test"])
 
 
-async def test_interim_answers_before_the_tunnel_are_passed_over() -> None:
+async def test_interim_answers_before_the_tunnel_are_skipped() -> None:
     def script(link: Link) -> None:
         link.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n")
         tunnelling(registry.port)(link)
@@ -222,6 +224,65 @@ async def test_interim_answers_before_the_tunnel_are_passed_over() -> None:
         registry.host = "registry.test"
         async with through(proxy) as transport:
             assert await ask(transport, registry.url()) == (200, b"ok")
+
+
+# Connections that end
+
+
+def cutting(link: Link) -> None:
+    """A registry that closes the first connection after one answer, or, where that was POST, after a second request."""
+    if link.number:
+        answering(OK)(link)
+    head, _ = link.request()
+    link.send(OK)
+    if head.startswith(b"POST"):
+        link.request()
+
+
+async def test_request_that_arrived_at_a_closed_tunnel_is_sent_through_a_fresh_one(
+    secure_proxy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_alive(_: Connection) -> bool:
+        return True
+
+    with serve(cutting, secure=True) as registry, serve(tunnelling(registry.port), secure=secure_proxy) as proxy:
+        registry.host = "registry.test"
+        async with through(proxy) as transport:
+            await ask(transport, registry.url())
+            [connection] = transport._open
+            await connection._stream.readable()
+            monkeypatch.setattr(Connection, "is_alive", is_alive)
+            for thread in proxy.threads:
+                await anyio.to_thread.run_sync(thread.join)
+            assert await ask(transport, registry.url(), b"bytes", method="POST") == (200, b"ok")
+        assert [(number, body) for number, _, body in registry.seen] == [(0, b""), (1, b"bytes")]
+
+
+async def test_request_that_arrived_in_the_tunnel_is_not_sent_again(secure_proxy: bool) -> None:
+    with serve(cutting, secure=True) as registry, serve(tunnelling(registry.port), secure=secure_proxy) as proxy:
+        registry.host = "registry.test"
+        async with through(proxy) as transport:
+            await ask(transport, registry.url(), b"first", method="POST")
+            with pytest.raises(httpx.TransportError):
+                await ask(transport, registry.url(), b"second", method="POST")
+        assert [(number, body) for number, _, body in registry.seen] == [(0, b"first"), (0, b"second")]
+
+
+async def test_request_of_which_a_part_went_into_the_tunnel_is_not_sent_again(secure_proxy: bool) -> None:
+    with (
+        serve(answering(OK), secure=True) as registry,
+        serve(tunnelling(registry.port), secure=secure_proxy) as proxy,
+    ):
+        registry.host = "registry.test"
+        async with through(proxy) as transport:
+            await ask(transport, registry.url())
+            [connection] = transport._open
+            stream: Any = connection._stream
+            stream = stream._below if secure_proxy else stream
+            stream._socket = Cutting(stream._socket)
+            with pytest.raises(httpx.WriteError):
+                await ask(transport, registry.url(), b"bytes", method="POST")
+        assert len(registry.seen) == 1
 
 
 # Failures, as the client tells them
@@ -260,6 +321,7 @@ def refusing(status: int, *, echo: bool = True) -> Callable[[Link], None]:
         (407, "did not accept the login: 407 Proxy", "check the login in the proxy's URL", False, False),
         (429, "refused to connect to registry.test:443: 429 Too Many Requests", "NO_PROXY", True, False),
         (500, "cannot connect to registry.test:443: 500 Internal Server Error", "name and port", True, True),
+        (505, "refused to connect to registry.test:443: 505 HTTP Version Not Supported", "NO_PROXY", False, False),
         (501, "refused to connect to registry.test:443: 501 Not Implemented", "NO_PROXY", False, False),
         (502, "cannot connect to registry.test:443: 502 Bad Gateway", "name and port", True, True),
         (503, "cannot connect to registry.test:443: 503 Service Unavailable", "name and port", True, True),
@@ -283,7 +345,7 @@ async def test_proxy_that_opens_no_tunnel_is_named_without_its_password(
 
 
 @pytest.mark.parametrize("url", ["https://registry.test/", "http://registry.test/"])
-async def test_proxy_that_requires_a_login_says_where_to_put_it(url: str) -> None:
+async def test_hint_says_where_to_put_the_login_that_a_proxy_requires(url: str) -> None:
     with serve(refusing(407, echo=False)) as proxy:
         async with through(proxy) as transport:
             error = await failure(transport, url)
@@ -295,7 +357,7 @@ async def test_proxy_that_requires_a_login_says_where_to_put_it(url: str) -> Non
     assert not is_refused_or_plain(error)
 
 
-async def test_refusal_of_a_large_forwarded_body_is_seen_while_it_is_sent(file: int, content: bytes) -> None:
+async def test_refusal_of_a_large_forwarded_body_is_seen_during_the_body(file: int, content: bytes) -> None:
     def script(link: Link) -> None:
         link.head()
         link.send(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
@@ -311,8 +373,34 @@ async def test_refusal_of_a_large_forwarded_body_is_seen_while_it_is_sent(file: 
             assert not transport._origins
 
 
+@pytest.mark.parametrize(
+    ("header", "status", "words"),
+    [
+        (b"X-Squid-Error: ERR_CONNECT_FAIL 111", 503, "cannot connect to registry.test:5000: 503 Service Unavailable"),
+        (b"x-squid-error: ERR_ACCESS_DENIED 0", 403, "refused to connect to registry.test:5000: 403 Forbidden"),
+        (b"Server: tinyproxy/1.11.1", 500, "cannot connect to registry.test:5000: 500 Internal Server Error"),
+        (b"Server: tinyproxy/1.11.1", 200, None),
+        (b"Server: nginx", 503, None),
+        (b"Via: 1.1 proxy (squid/5.7)", 503, None),
+    ],
+)
+async def test_answer_to_a_forwarded_request_is_the_proxys_where_it_says_so(
+    header: bytes, status: int, words: str | None
+) -> None:
+    answer = b"HTTP/1.1 %d Is\r\n%b\r\nContent-Length: 2\r\n\r\nno" % (status, header)
+    with serve(answering(answer)) as proxy:
+        async with through(proxy) as transport:
+            if words is None:
+                assert await ask(transport, "http://registry.test:5000/") == (status, b"no")
+                return
+            error = await failure(transport, "http://registry.test:5000/")
+            assert not transport._open
+    assert isinstance(error, ConnectFailedError)
+    assert f"the proxy 127.0.0.1:{proxy.port} {words}" in error.message
+
+
 async def test_answer_of_a_registry_that_only_looks_like_a_proxys_is_its_own() -> None:
-    no = b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"
+    no = b"HTTP/1.1 407 No\r\nServer: tinyproxy/1.11.1\r\nX-Squid-Error: a\r\nContent-Length: 2\r\n\r\nno"
     with serve(answering(no), secure=True) as registry, serve(tunnelling(registry.port)) as proxy:
         registry.host = "registry.test"
         async with through(proxy) as transport:
@@ -359,7 +447,7 @@ async def test_proxy_whose_name_does_not_resolve_is_named(
     ],
     ids=["nothing", "a part", "no HTTP", "endless head"],
 )
-async def test_proxy_that_speaks_no_http_is_named(answer: bytes, words: str, temporary: bool) -> None:
+async def test_proxy_that_does_not_speak_http_is_named(answer: bytes, words: str, temporary: bool) -> None:
     def script(link: Link) -> None:
         link.head()
         link.send(answer)
@@ -389,7 +477,7 @@ def speak_no_tls(link: Link) -> None:
     link.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
-async def test_tls_that_fails_at_the_proxy_is_not_the_registrys() -> None:
+async def test_failed_tls_at_the_proxy_is_an_error_of_the_proxy() -> None:
     with serve(answering(OK), secure=True) as untrusted, serve(speak_no_tls) as plain:
         plain.secure = True
         for proxy, words in ((untrusted, "the certificate of the proxy"), (plain, "the TLS handshake with the proxy")):
@@ -402,7 +490,7 @@ async def test_tls_that_fails_at_the_proxy_is_not_the_registrys() -> None:
             assert not is_refused_or_plain(error)
 
 
-async def test_tls_that_fails_behind_the_tunnel_is_the_registrys(secure_proxy: bool) -> None:
+async def test_failed_tls_behind_the_tunnel_is_an_error_of_the_registry(secure_proxy: bool) -> None:
     with (
         serve(answering(OK), secure=True) as registry,
         serve(tunnelling(registry.port), secure=secure_proxy) as proxy,
@@ -415,7 +503,7 @@ async def test_tls_that_fails_behind_the_tunnel_is_the_registrys(secure_proxy: b
             assert not transport._open
 
 
-async def test_registry_that_speaks_no_tls_behind_the_tunnel_may_be_asked_in_plain_http(secure_proxy: bool) -> None:
+async def test_registry_without_tls_behind_the_tunnel_may_be_asked_in_plain_http(secure_proxy: bool) -> None:
     def hasty(link: Link) -> None:
         link.head()
         link.send(b"HTTP/1.1 200 OK\r\n\r\nSSH-2.0-OpenSSH_9.2\r\n")
@@ -435,7 +523,7 @@ async def test_registry_that_speaks_no_tls_behind_the_tunnel_may_be_asked_in_pla
 
 
 @pytest.mark.parametrize(("status", "plain"), [(403, True), (405, True), (502, True), (504, False), (407, False)])
-async def test_proxy_that_does_not_connect_leaves_plain_http_to_be_tried(status: int, plain: bool) -> None:
+async def test_plain_http_is_tried_when_the_proxy_does_not_connect(status: int, plain: bool) -> None:
     with serve(refusing(status)) as proxy:
         async with through(proxy) as transport:
             error = await failure(transport, "https://registry.test/")
@@ -465,7 +553,7 @@ async def test_proxy_that_does_not_answer_in_time_is_named() -> None:
 
 
 async def test_callers_own_proxy_transport_gets_the_right_request() -> None:
-    target = "/v2/a/blobs/uploads/1%2f2?_state=a==[&b=%7e"
+    target = "/v2/a/../uploads//1%2f2|?_state=a==[&b=<%7e>"
     with (
         serve(answering(OK), secure=True) as registry,
         serve(tunnelling(registry.port)) as tunnel,
@@ -487,7 +575,7 @@ async def test_callers_own_proxy_transport_gets_the_right_request() -> None:
 
 
 @pytest.mark.parametrize(("status", "temporary"), [(403, False), (407, False), (503, True)])
-async def test_refusal_of_a_callers_own_proxy_is_not_the_registrys(status: int, temporary: bool) -> None:
+async def test_refusal_of_a_custom_proxy_is_an_error_of_the_proxy(status: int, temporary: bool) -> None:
     with serve(refusing(status, echo=False)) as proxy:
         async with httpx.AsyncHTTPTransport(proxy=httpx.Proxy(proxy.url(""))) as theirs:
             error = await failure(theirs, "https://registry.test/")
@@ -499,7 +587,7 @@ async def test_refusal_of_a_callers_own_proxy_is_not_the_registrys(status: int, 
 # Plain HTTP that is for this machine only
 
 
-async def test_plain_http_that_is_for_this_machine_only_passes_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_plain_http_for_this_machine_only_does_not_use_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 

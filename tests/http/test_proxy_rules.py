@@ -104,12 +104,12 @@ def test_no_proxy_covers_names_with_their_subdomains_addresses_networks_and_port
     "host", ["localhost", "localhost:5000", "127.0.0.1", "127.9.9.9:5000", "[::1]", "[::1]:5000", "[::ffff:127.0.0.1]"]
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_loopback_never_goes_through_a_proxy(scheme: str, host: str) -> None:
+def test_loopback_never_uses_a_proxy(scheme: str, host: str) -> None:
     assert proxy_for(f"{scheme}://{host}/") is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "localhost.example", "128.0.0.1", "[::2]"])
-def test_what_only_resembles_loopback_goes_through_the_proxy(host: str) -> None:
+def test_name_that_only_resembles_loopback_uses_the_proxy(host: str) -> None:
     assert proxy_for(f"https://{host}/") == "proxy.example:3128"
 
 
@@ -176,14 +176,14 @@ def test_proxy_without_a_login_gets_no_header() -> None:
         ("socks4://user:secret@proxy.example", "must begin with http://, https://, socks5://"),
     ],
 )
-def test_url_of_a_proxy_that_is_not_valid_is_an_error_that_does_not_quote_it(url: str, words: str) -> None:
+def test_invalid_url_of_a_proxy_is_an_error_that_does_not_quote_it(url: str, words: str) -> None:
     with pytest.raises(ProxyFailedError, match=words) as caught:
         Proxy.parse(url)
     assert "secret" not in str(caught.value)
     assert not caught.value.temporary
 
 
-def test_password_of_a_proxy_is_shown_by_no_repr() -> None:
+def test_no_repr_shows_the_password_of_a_proxy() -> None:
     url = "http://user:secret@proxy.example"
     basic = base64.b64encode(b"user:secret").decode()
     shown = repr(Proxy.parse(url)) + repr(ProxyRules({"all": url}, ("a.example",)))

@@ -19,7 +19,7 @@ OURS = f"ocipush/{ocipush.__version__}"
 
 
 @pytest.mark.parametrize(("user_agent", "sent"), [(None, OURS), ("mirror/2", f"mirror/2 {OURS}")])
-async def test_every_request_says_who_asks_and_that_answers_come_as_they_are(
+async def test_every_request_has_the_user_agent_and_asks_for_unencoded_answers(
     tmp_path: Path, user_agent: str | None, sent: str
 ) -> None:
     image = tmp_path / "app"

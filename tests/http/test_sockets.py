@@ -28,7 +28,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
 
 
-async def test_dot_at_the_end_of_a_name_is_no_part_of_what_a_certificate_is_for(
+async def test_certificate_need_not_have_the_trailing_dot_of_a_name(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_to(monkeypatch, "127.0.0.1")
@@ -38,7 +38,7 @@ async def test_dot_at_the_end_of_a_name_is_no_part_of_what_a_certificate_is_for(
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["127.0.0.9", "127.0.0.1"]], ids=["one address", "two"])
-async def test_answer_tells_the_address_that_it_came_from(
+async def test_answer_has_the_address_it_came_from(
     transport: Transport, secure: bool, addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_to(monkeypatch, *addresses)
@@ -50,14 +50,14 @@ async def test_answer_tells_the_address_that_it_came_from(
             assert response.extensions["address"] == "127.0.0.1"
 
 
-async def test_packets_are_not_held_back_to_be_joined(transport: Transport, secure: bool) -> None:
+async def test_nagles_algorithm_is_off(transport: Transport, secure: bool) -> None:
     with serve(answering(OK), secure=secure) as peer:
         await ask(transport, peer.url())
         [connection] = transport._open
         assert connection._stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_connections_that_came_too_late_are_closed(
+async def test_connections_that_are_too_late_are_closed(
     transport: Transport, secure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_stream, "STAGGER", 0)
@@ -100,7 +100,7 @@ async def test_sendfile_that_finds_the_connection_reset_is_not_followed_by_copyi
         assert not transport._open
 
 
-async def test_end_of_the_file_that_sendfile_finds_is_final(
+async def test_end_of_file_found_by_sendfile_is_final(
     transport: Transport, file: int, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that was cut and is written anew meanwhile is not sent as a mixture of the two."""

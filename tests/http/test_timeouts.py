@@ -70,7 +70,7 @@ def push(
     run(test, directory, **registry)
 
 
-def test_commit_may_take_a_second_longer_for_each_10_mib_unless_it_has_a_time_of_its_own() -> None:
+def test_commit_may_take_a_second_longer_for_each_10_mib_unless_it_has_its_own_timeout() -> None:
     ten = 10 * MIB
     assert ocipush.Timeouts(answer=60).for_commit(0) == 60
     assert ocipush.Timeouts(answer=60).for_commit(5 * ten) == 65
@@ -80,21 +80,21 @@ def test_commit_may_take_a_second_longer_for_each_10_mib_unless_it_has_a_time_of
 
 
 @pytest.mark.parametrize(("seconds", "stalls"), [(ANSWER + 0.4, False), (ANSWER + 0.6, True)])
-def test_commit_of_a_large_blob_is_waited_for_longer_than_other_answers(
+def test_commit_of_a_large_blob_may_take_longer_than_other_answers(
     tmp_path: Path, image: Path, seconds: float, stalls: bool
 ) -> None:
     push(tmp_path, image, stalls=stalls, intercept=Slow(seconds))
 
 
 @pytest.mark.parametrize(("seconds", "stalls"), [(ANSWER + 0.4, False), (ANSWER + 0.6, True)])
-def test_commit_after_chunks_is_waited_for_as_long_as_that_of_the_whole_blob(
+def test_commit_after_chunks_may_take_as_long_as_that_of_the_whole_blob(
     tmp_path: Path, image: Path, seconds: float, stalls: bool
 ) -> None:
     push(tmp_path, image, stalls=stalls, chunk_size=MIB, intercept=Slow(seconds, start=4 * MIB))
 
 
 @pytest.mark.parametrize(("seconds", "stalls"), [(ANSWER + 0.05, False), (ANSWER + 0.3, True)])
-def test_chunk_is_waited_for_as_long_as_a_blob_of_its_size(
+def test_chunk_may_take_as_long_as_a_blob_of_its_size(
     tmp_path: Path, image: Path, seconds: float, stalls: bool
 ) -> None:
     push(tmp_path, image, stalls=stalls, chunk_size=MIB, intercept=Slow(seconds, start=3 * MIB))
@@ -104,7 +104,7 @@ def test_chunk_is_waited_for_as_long_as_a_blob_of_its_size(
     ("secure", "rate", "stalls"),
     [(False, 2048, False), (False, 1024, True), (True, 32 * 1024, False)],
 )
-def test_body_of_which_less_than_16_kib_goes_in_the_stall_time_stalls(
+def test_body_stalls_when_less_than_16_kib_are_sent_in_the_stall_time(
     tmp_path: Path, image: Path, secure: bool, rate: int, stalls: bool
 ) -> None:
     drip = Drip("PUT /v2/*/blobs/uploads/*", times=2, after=MIB, rate=rate)

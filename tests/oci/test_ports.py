@@ -10,12 +10,12 @@ from ocipush.errors import InvalidReferenceError
 
 @pytest.mark.parametrize("port", [0, 65536, 99999])
 @pytest.mark.parametrize("host", ["registry.example", "[::1]", "localhost", "10.0.0.1"])
-def test_port_that_no_server_can_have_is_refused(host: str, port: int) -> None:
+def test_invalid_port_is_refused(host: str, port: int) -> None:
     with pytest.raises(InvalidReferenceError, match=f"port {port} is not between 1 and 65535"):
         ocipush.Reference.parse(f"{host}:{port}/app:1")
 
 
 @pytest.mark.parametrize("port", [1, 443, 65535])
 @pytest.mark.parametrize("host", ["registry.example", "[::1]", "localhost", "10.0.0.1"])
-def test_port_that_a_server_can_have_is_kept(host: str, port: int) -> None:
+def test_valid_port_is_kept(host: str, port: int) -> None:
     assert ocipush.Reference.parse(f"{host}:{port}/app:1").registry == f"{host}:{port}"

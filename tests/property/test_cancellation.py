@@ -25,7 +25,7 @@ from tests.virtual_time import descriptors, deterministic
 import ocipush
 from ocipush._http.transport import Transport
 from ocipush._registry.blobs import BlobRequests
-from ocipush.testing import BearerAuth, Cut, RateLimit, Refuse
+from ocipush.testing import BearerAuth, Cut, Dialect, GatewayTimeout, RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ocipush._registry.session import Session
     from ocipush.testing import Fault
 
+SPEC = Dialect()
 CLEAN_UP = 2.1  # virtual seconds that may pass after the cancellation
 UPLOAD = "PUT /v2/*/blobs/uploads/*"
 
@@ -108,12 +109,14 @@ class World:
     sessions: set[str]
     faults: tuple[Fault, ...] = ()
     chunk_size: int | None = None
+    dialect: Dialect = SPEC
 
     async def push(self, cancel_after: int) -> int:
         """Push, and cancel it after so many steps; how many there were."""
         network = Network()
         files, threads = descriptors(), threading.active_count()
-        async with MemoryRegistry(network, auth=BearerAuth({"you": "secret"}), faults=self.faults) as registry:
+        auth = BearerAuth({"you": "secret"})
+        async with MemoryRegistry(network, auth=auth, faults=self.faults, dialect=self.dialect) as registry:
             before, held = registry.hold("app", self.old, "1"), registry.repository("app")
             await anyio.wait_all_tasks_blocked()
             running = tasks()
@@ -168,21 +171,31 @@ FAULTS = (
     Cut(UPLOAD, 1, after=140_000),
     Cut(UPLOAD, 2, of="answer"),
     RateLimit("POST *", wait=0.001, notation="milliseconds"),
-    Refuse("PUT /v2/*/manifests/*", status=503),
+    GatewayTimeout("PUT /v2/*/manifests/*", status=524),
 )
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("faults", "chunk_size"), [((), None), ((), 60_000), (FAULTS, None)], ids=["whole", "chunks", "faults"]
+    ("faults", "chunk_size", "dialect"),
+    [
+        pytest.param((), None, SPEC, id="whole"),
+        pytest.param((), 60_000, Dialect(unseen_lookups=1, missing_named="first"), id="chunks-eventual"),
+        pytest.param(FAULTS, None, Dialect(blob_redirect=307), id="faults-redirect"),
+    ],
 )
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_push_cancelled_after_any_step_ends_at_once_and_leaves_nothing(
-    tmp_path: Path, sessions: set[str], backend: str, faults: tuple[Fault, ...], chunk_size: int | None
+def test_push_cancelled_after_any_step_ends_immediately_and_leaves_nothing_behind(
+    tmp_path: Path,
+    sessions: set[str],
+    backend: str,
+    faults: tuple[Fault, ...],
+    chunk_size: int | None,
+    dialect: Dialect,
 ) -> None:
     for name, layers in (("old", [b"old"]), ("new", [b"layer", os.urandom(150_000)])):
         layouts.write_layout(tmp_path / name, [layouts.add_manifest(tmp_path / name, layers, name.encode())])
-    world = World(tmp_path / "old", tmp_path / "new", sessions, faults, chunk_size)
+    world = World(tmp_path / "old", tmp_path / "new", sessions, faults, chunk_size, dialect)
     for seed in range(1 if backend == "asyncio" else 5):  # trio takes tasks that can go on in any order
         steps = world.run(backend, 0, seed)
         assert steps > 50

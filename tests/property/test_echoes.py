@@ -121,12 +121,12 @@ def check(texts: list[str], *secret: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(secret=secrets, echo=echoes)
 @example(secret="correct horse/battery", echo=Echo("html", ("\t", 3), (2, 2), "<b>", "</b>"))
-def test_words_show_no_part_of_a_secret_however_it_is_spelt(secret: str, echo: Echo) -> None:
+def test_text_shows_no_part_of_a_secret_in_any_spelling(secret: str, echo: Echo) -> None:
     check([conceal(echo.of(secret), [Secret("another secret"), Secret(secret)])], secret)
 
 
 @given(words=st.text(max_size=200))
-def test_words_without_a_secret_stay_as_they_are(words: str) -> None:
+def test_text_without_a_secret_stays_unchanged(words: str) -> None:
     assert conceal(words, [Secret("\N{SNOWMAN}-0123456789-\N{SNOWMAN}")]) == words
 
 
@@ -273,7 +273,7 @@ async def _push(image: Path, registry: EchoingRegistry, password: str, told: lis
     signature=secrets,
     echo=echoes,
 )
-def test_push_tells_no_part_of_a_secret_that_is_said_back(
+def test_push_shows_no_part_of_a_secret_that_is_echoed(
     image: Path, place: str, medium: str, end: str, which: str, password: str, token: str, signature: str, echo: Echo
 ) -> None:
     basic = base64.b64encode(f"user:{password}".encode()).decode()

@@ -96,7 +96,7 @@ async def push_for_hours(images: list[Path], chance: random.Random) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_hours_of_pushes_leave_memory_and_descriptors_as_they_were(tmp_path: Path) -> None:
+def test_hours_of_pushes_leak_neither_memory_nor_descriptors(tmp_path: Path) -> None:
     images = write_images(tmp_path)
     tracemalloc.start()
     try:

@@ -47,7 +47,7 @@ def encoded(text: str) -> bytes:
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.binary(max_size=200) | TEXTS.map(encoded) | JSONS.map(encoded))
 @settings(max_examples=200, deadline=None)
-def test_whatever_comes_is_read_as_documented(name: str, data: bytes) -> None:
+def test_any_input_is_handled_as_documented(name: str, data: bytes) -> None:
     TARGETS[name][0](data)
 
 
@@ -108,5 +108,5 @@ SLOW: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("kind", sorted(SLOW))
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.timeout(20)
-def test_long_words_are_read_in_time_that_grows_with_their_length_alone(name: str, kind: str) -> None:
+def test_long_text_is_read_in_linear_time(name: str, kind: str) -> None:
     TARGETS[name][0](SLOW[kind](SIZE).encode())

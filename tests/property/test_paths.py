@@ -51,7 +51,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(text=TEXTS)
-def test_no_name_leaves_the_store(store: Path, text: str) -> None:
+def test_no_name_leads_out_of_the_store(store: Path, text: str) -> None:
     for name in (text, f"../{text}", f"{store.parent}/{text}", f"../outside{text}"):
         try:
             found = match_image(store, name)
@@ -63,9 +63,7 @@ def test_no_name_leaves_the_store(store: Path, text: str) -> None:
 
 @given(text=TEXTS)
 @settings(max_examples=30)
-def test_reference_that_an_image_records_is_a_text_and_never_a_path(
-    tmp_path_factory: pytest.TempPathFactory, text: str
-) -> None:
+def test_recorded_reference_is_never_used_as_a_path(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     home = tmp_path_factory.mktemp("home")
     layouts.write_image(home / "outside", b"layer")
     root = layouts.add_manifest(home / "store" / "app", [b"layer"])
@@ -100,7 +98,7 @@ def test_reference_that_an_image_records_is_a_text_and_never_a_path(
         "",
     ],
 )
-async def test_digest_that_is_none_is_refused_before_it_is_a_path(
+async def test_invalid_digest_is_refused_before_it_is_used_as_a_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digest: str
 ) -> None:
     path = tmp_path / "app"
@@ -123,7 +121,7 @@ async def test_digest_that_is_none_is_refused_before_it_is_a_path(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_blob_that_becomes_a_link_after_it_was_checked_is_not_followed(tmp_path: Path) -> None:
+async def test_blob_that_becomes_a_link_after_the_check_is_not_followed(tmp_path: Path) -> None:
     path, content = tmp_path / "app", b"layer"
     layouts.write_image(path, content)
     (tmp_path / "secret").write_bytes(content)
@@ -137,6 +135,6 @@ async def test_blob_that_becomes_a_link_after_it_was_checked_is_not_followed(tmp
             await layout.open_blob(blob)
 
 
-def test_layouts_of_these_tests_are_whole(store: Path) -> None:
+def test_layouts_of_these_tests_are_complete(store: Path) -> None:
     assert [one.name for one in list_images(store)] == ["app"]
     assert json.loads((store.parent / "outside" / "index.json").read_text())["manifests"]

@@ -76,7 +76,7 @@ async def test_blobs_shared_within_one_repository_are_uploaded_once(store: Path)
         await check_whole(registry, store, report)
 
 
-async def test_registry_that_cannot_mount_gets_each_blob_once_a_repository(store: Path) -> None:
+async def test_registry_without_mounts_gets_each_blob_once_per_repository(store: Path) -> None:
     async def intercept(request: Request) -> Response | None:
         asks = (
             request.method == "POST"
@@ -92,7 +92,7 @@ async def test_registry_that_cannot_mount_gets_each_blob_once_a_repository(store
         await check_whole(registry, store, report)
 
 
-async def test_run_that_is_repeated_asks_once_for_each_image(store: Path) -> None:
+async def test_repeated_run_makes_one_request_per_image(store: Path) -> None:
     async with Registry() as registry:
         jobs = jobs_for(store, registry.host)
         await ocipush.push_many(jobs, store=store, authfile=store / "none")
@@ -120,7 +120,7 @@ async def test_failure_stays_with_its_job_and_the_report_is_in_order(store: Path
     assert type(pickle.loads(pickle.dumps(report)).jobs[3].error) is errors.ImageNotFoundError
 
 
-async def test_first_failure_ends_the_others_where_that_is_wanted(store: Path) -> None:
+async def test_first_failure_can_end_the_others(store: Path) -> None:
     async with Registry() as registry:
         jobs = [Job("missing", f"{registry.host}/x:1"), *jobs_for(store, registry.host)]
         report = await ocipush.push_many(jobs, store=store, authfile=store / "none", stop_on_error=True)
@@ -172,7 +172,7 @@ async def test_wrong_option_of_a_job_is_refused_before_the_first_request(
         assert registry.requests == []
 
 
-async def test_events_of_all_pushes_arrive_and_what_a_callback_raises_ends_them(store: Path) -> None:
+async def test_events_of_all_pushes_arrive_and_an_exception_of_the_callback_ends_them(store: Path) -> None:
     events: list[ocipush.Event] = []
 
     def stop(event: ocipush.Event) -> None:

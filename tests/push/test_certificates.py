@@ -87,13 +87,13 @@ async def test_client_certificate_is_presented_to_a_registry_that_demands_one(
         await push(image, registry, ca_file=ours.ca, **options)
 
 
-async def test_client_certificate_is_presented_to_a_registry_that_is_not_verified(image: Path, ours: Authority) -> None:
+async def test_client_certificate_is_presented_without_verification_too(image: Path, ours: Authority) -> None:
     async with Registry(ssl_context=ours.context(demands=True)) as registry:
         await push(image, registry, tls_verify=False, cert=ours.cert, key=ours.key)
 
 
 @pytest.mark.parametrize("layout", ["HOST:PORT", "itself"])
-async def test_directory_like_those_of_docker_and_podman_has_the_authority_and_the_certificate(
+async def test_authority_and_certificate_are_read_from_a_directory_like_those_of_docker_and_podman(
     image: Path, tmp_path: Path, ours: Authority, layout: str
 ) -> None:
     async with Registry(ssl_context=ours.context(demands=True)) as registry:
@@ -195,9 +195,7 @@ UNUSABLE: dict[str, tuple[Callable[[Authority], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
-async def test_file_that_cannot_be_used_is_told_before_the_first_request(
-    image: Path, ours: Authority, name: str
-) -> None:
+async def test_unusable_file_is_an_error_before_the_first_request(image: Path, ours: Authority, name: str) -> None:
     make, words = UNUSABLE[name]
     async with Registry(ssl_context=ours.context()) as registry:
         with pytest.raises(errors.OcipushError) as caught:
@@ -241,7 +239,7 @@ async def refusal(image: Path, registry: Registry, **options: Any) -> errors.Tra
     ],
     ids=["expired", "not yet valid", "wrong host", "unknown CA"],
 )
-async def test_certificate_of_the_registry_that_is_not_trusted_is_told_with_what_to_do(
+async def test_hint_says_what_to_do_about_an_untrusted_certificate(
     image: Path, ours: Authority, issued: dict[str, Any], trusted: bool, words: str, hint: str
 ) -> None:
     dates = {name: value for name, value in issued.items() if name != "names"}
@@ -283,7 +281,7 @@ async def alert(image: Path, host: str, **options: Any) -> errors.TransportError
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 @pytest.mark.parametrize("presents", ["nothing", "a stranger's"])
-async def test_client_certificate_that_is_demanded_is_told_with_the_option(
+async def test_hint_names_the_option_for_a_required_client_certificate(
     image: Path, tmp_path: Path, ours: Authority, version: str, presents: str
 ) -> None:
     stranger = Authority(tmp_path / "stranger")
@@ -295,7 +293,7 @@ async def test_client_certificate_that_is_demanded_is_told_with_the_option(
     assert "cert=" in (error.hint or "")
 
 
-async def test_registry_that_speaks_only_old_versions_of_tls_is_told(image: Path, ours: Authority) -> None:
+async def test_hint_names_the_tls_versions_for_an_old_registry(image: Path, ours: Authority) -> None:
     with openssl(ours, "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0") as host:
         error = await alert(image, host, ca_file=ours.ca)
     assert "the server supports no TLS version that is allowed here" in error.message

@@ -67,7 +67,7 @@ async def test_hundreds_of_pushes_at_once_stay_within_256_open_files(image: Path
 async def test_registry_that_is_dead_fails_all_who_wait_with_the_first(image: Path) -> None:
     events: list[object] = []
     failures: list[errors.ConnectFailedError] = []
-    retry = ocipush.RetryPolicy(attempts=3, base=0)
+    retry = ocipush.RetryPolicy(attempts=3, base=0.4, jitter=0)  # long enough for all pushes to wait for the first
     async with ocipush.Pusher(authfile=image / "none", retry=retry) as pusher, anyio.create_task_group() as tasks:
 
         async def push() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 import pytest
 from tests.networks import Network
@@ -217,6 +219,34 @@ async def test_plain_http_leaves_this_machine_only_when_it_is_allowed(image: Pat
             assert hint in (caught.value.hint or "")
             assert hosts.other.connections == 0
             await one.push(image, target=hosts.target, tls_verify=False)
+
+
+async def test_name_that_resolves_elsewhere_once_plain_http_was_found_gets_no_login(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is resolved for TLS, then to see whether plain HTTP is allowed, and then for plain HTTP."""
+    resolved = 0
+
+    async def getaddrinfo(_: str, port: int, **__: Any) -> list[Any]:
+        nonlocal resolved
+        resolved += 1
+        address = "127.0.0.1" if resolved <= 2 else "192.0.2.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    async with Registry() as registry:
+        host = f"registry.localhost:{port(registry)}"
+        push = ocipush.push(
+            image,
+            target=f"{host}/app:1",
+            authfile=image / "none",
+            credentials={host: LOGIN},
+            retry=ocipush.RetryPolicy(attempts=1),
+        )
+        with pytest.raises(errors.UnsafeLocationError, match=r"192\.0\.2\.1 \(public\) in plain HTTP"):
+            await push
+        assert resolved == 3
+        assert registry.requests == []
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,7 @@ async def failure(image: Path, host: str = "registry.test", **options: Any) -> e
     return caught.value
 
 
-async def test_proxy_of_the_option_is_asked_and_not_that_of_the_environment(
-    image: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_proxy_option_wins_over_the_environment(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", NOBODY)
     monkeypatch.setenv("NO_PROXY", "other.test")
     with serve(answering(REFUSAL)) as proxy:
@@ -61,7 +59,7 @@ async def test_proxy_of_the_option_is_asked_and_not_that_of_the_environment(
     "options",
     [{"proxy": ""}, {"no_proxy": "*"}, {"no_proxy": ["Registry.TEST"]}, {"no_proxy": "a.test, registry.test"}],
 )
-async def test_option_can_turn_the_environments_proxy_off(
+async def test_option_can_turn_off_the_proxy_of_the_environment(
     image: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", NOBODY)
@@ -70,7 +68,7 @@ async def test_option_can_turn_the_environments_proxy_off(
 
 
 @pytest.mark.parametrize("proxy", ["ftp://proxy.example", "http://", "http://user:secret@proxy.example:99999", "::"])
-def test_value_that_is_no_proxy_is_refused_at_once_and_not_shown(proxy: str) -> None:
+def test_invalid_proxy_is_refused_immediately_and_not_shown(proxy: str) -> None:
     with pytest.raises(ValueError, match=r"^proxy must be the URL of a proxy") as caught:
         ocipush.Pusher(proxy=proxy)
     assert "secret" not in str(caught.value)

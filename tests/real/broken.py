@@ -1,4 +1,4 @@
-"""docker-registry that is killed and restarted or runs out of storage, and nginx in front of a registry."""
+"""docker-registry that is killed and restarted or runs out of storage, and nginx in front of a registry or beside it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,24 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 class RestartableRegistry:
-    """A plain docker-registry that keeps its port when it is restarted; ``user`` runs it."""
+    """A docker-registry that keeps its port when it is restarted.
 
-    def __init__(self, home: Path, *, user: str | None = None) -> None:
+    Args:
+        home: where its configuration, log and data are.
+        user: who runs it.
+        program: what it is called.
+        redirect: it redirects requests for blobs to this URL, followed by the path of the blob's file.
+    """
+
+    def __init__(
+        self, home: Path, *, user: str | None = None, program: str = "docker-registry", redirect: str = ""
+    ) -> None:
         self.home = home
         self.data = home / "data"
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         self._user = user
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         settings: dict[str, Any] = {
             "version": "0.1",
@@ -49,10 +59,12 @@ class RestartableRegistry:
             "storage": {"filesystem": {"rootdirectory": str(self.data)}},
             "http": {"addr": self.host, "secret": "test"},
         }
+        if redirect:
+            settings["middleware"] = {"storage": [{"name": "redirect", "options": {"baseurl": redirect}}]}
         (home / "config.yml").write_text(json.dumps(settings))
 
     def start(self) -> None:
-        command = ["docker-registry", "serve", str(self.home / "config.yml")]
+        command = [self._program, "serve", str(self.home / "config.yml")]
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
         wait_for(self.port, self._process, self.home / "log")
@@ -112,6 +124,19 @@ def small_disk(directory: Path, size: str) -> Generator[None]:
 def nginx(home: Path, upstream: str, *settings: str, tls: Sequence[str] = ()) -> Generator[str]:
     """Nginx in front of ``upstream``, with these lines in its location, and those of TLS in its server; its host and port."""
     port = free_port()
+    with _nginx(home, port, f"proxy_pass http://{upstream};", "proxy_set_header Host $http_host;", *settings, tls=tls):
+        yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def file_server(home: Path, root: Path, port: int) -> Generator[None]:
+    """Nginx that serves the files of a directory, as a storage service does."""
+    with _nginx(home, port, f"root {root};"):
+        yield
+
+
+@contextmanager
+def _nginx(home: Path, port: int, *settings: str, tls: Sequence[str] = ()) -> Generator[None]:
     home.mkdir()
     folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "\n".join(f"{name}_temp_path {home / name};" for name in folders)
@@ -131,8 +156,6 @@ def nginx(home: Path, upstream: str, *settings: str, tls: Sequence[str] = ()) ->
                 listen 127.0.0.1:{port}{" ssl" if tls else ""};
                 {more}
                 location / {{
-                    proxy_pass http://{upstream};
-                    proxy_set_header Host $http_host;
                     {lines}
                 }}
             }}
@@ -146,6 +169,6 @@ def nginx(home: Path, upstream: str, *settings: str, tls: Sequence[str] = ()) ->
     ) as process:
         try:
             wait_for(port, process, home / "log")
-            yield f"127.0.0.1:{port}"
+            yield
         finally:
             process.terminate()

@@ -84,7 +84,7 @@ async def test_push_with_docker_and_podmans_directory_arrives_and_skopeo_reads_i
 
 
 @pytest.mark.parametrize("kind", ["none", "stranger"])
-async def test_push_without_the_right_certificate_says_that_one_is_demanded(
+async def test_error_says_that_a_client_certificate_is_required(
     front: Front, store: Path, tmp_path: Path, kind: str
 ) -> None:
     ca_file = front.certs / front.host / "ca.crt"

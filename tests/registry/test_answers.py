@@ -98,18 +98,18 @@ def test_origin_is_scheme_host_and_port(url: str, same: bool) -> None:
         "javascript:alert(1)",
     ],
 )
-def test_location_whose_host_could_be_read_in_two_ways_is_refused(location: str) -> None:
+def test_location_with_an_ambiguous_host_is_refused(location: str) -> None:
     with pytest.raises(errors.UnsafeLocationError):
         resolve_location("https://host/v2/", location)
 
 
-def test_digest_is_appended_and_the_rest_of_the_query_kept() -> None:
+def test_digest_is_appended_and_the_rest_of_the_query_is_kept() -> None:
     quoted = "digest=sha256%3A" + "0" * 64
     assert append_digest("http://h/u?_state=a%2Bb", DIGEST) == f"http://h/u?_state=a%2Bb&{quoted}"
     assert append_digest("http://h/u", DIGEST) == f"http://h/u?{quoted}"
 
 
-def test_redacted_url_keeps_nothing_secret() -> None:
+def test_redacted_url_has_no_secrets() -> None:
     assert redact("https://u:p@h/x?sig=secret&digest=sha256:00") == "https://h/x?…&digest=sha256:00"
     assert redact("https://h/x?sig=secret") == "https://h/x?…"
 
@@ -136,7 +136,7 @@ def answered(method: str, url: str, status: int, body: bytes, headers: dict[str,
         (500, "", errors.RegistryError),
     ],
 )
-def test_answer_becomes_its_typed_error_with_the_registrys_words(
+def test_answer_becomes_a_typed_error_with_the_message_of_the_registry(
     status: int, code: str, cls: type[errors.RegistryError]
 ) -> None:
     body = json.dumps({"errors": [{"code": code, "message": "the words"}]}) if code else "<html><b>the words</b>"
@@ -147,7 +147,7 @@ def test_answer_becomes_its_typed_error_with_the_registrys_words(
     assert (error.status, error.method) == (status, "PUT")
 
 
-def test_refusal_of_a_manifest_for_whatever_reason_is_told_as_one() -> None:
+def test_any_refusal_of_a_manifest_is_a_manifest_error() -> None:
     body = b'{"errors":[{"code":"DIGEST_INVALID","message":"unsupported digest algorithm"}]}'
     error = error_for(answered("PUT", "https://h/v2/a/manifests/1", 400, body), Kind.MANIFEST)
     assert type(error) is errors.ManifestRejectedError
@@ -155,7 +155,7 @@ def test_refusal_of_a_manifest_for_whatever_reason_is_told_as_one() -> None:
     assert type(failed) is errors.RegistryError
 
 
-def test_html_answer_is_not_a_registrys() -> None:
+def test_html_answer_is_unexpected() -> None:
     page = answered("GET", "https://h/", 404, b"<html>no</html>", {"content-type": "text/html"})
     error = error_for(page, Kind.LOGIN)
     assert type(error) is errors.UnexpectedResponseError

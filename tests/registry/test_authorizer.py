@@ -28,13 +28,13 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 
-async def test_nothing_is_sent_before_the_origin_asks_for_it() -> None:
+async def test_no_credentials_are_sent_before_the_registry_asks() -> None:
     service = TokenService()
     assert await Authorizer(PASSWORD, registry="registry.example", tls_verify=True).header(SCOPE, service) is None
     assert service.asked == []
 
 
-async def test_password_goes_to_the_realm_by_get_with_service_and_scope() -> None:
+async def test_password_is_sent_to_the_realm_by_get_with_service_and_scope() -> None:
     service = TokenService()
     assert (
         await challenged(realm="https://auth.example/token?x=1").header(f"{SCOPE} repository:b:pull", service)
@@ -59,7 +59,7 @@ async def test_all_workers_wait_for_one_token() -> None:
     assert len(service.asked) == 1
 
 
-async def test_when_the_worker_that_fetches_is_cancelled_another_fetches() -> None:
+async def test_another_worker_fetches_the_token_when_the_first_is_cancelled() -> None:
     service, authorizer, headers = TokenService(), challenged(), []
 
     async def work() -> None:
@@ -75,7 +75,7 @@ async def test_when_the_worker_that_fetches_is_cancelled_another_fetches() -> No
     assert headers == ["Bearer t2"] * 2
 
 
-async def test_tokens_of_two_scopes_are_fetched_at_once() -> None:
+async def test_tokens_of_two_scopes_are_fetched_concurrently() -> None:
     authorizer, both = challenged(), anyio.Event()
     waiting = 0
 
@@ -96,7 +96,7 @@ async def test_tokens_of_two_scopes_are_fetched_at_once() -> None:
     ("lifetime", "good_until"),
     [(300, 290), (41, 31), (40, 30), (20, 15), (5, 3.75), (1, 0.75), (0.4, 0.3), (None, 50), (0, 50), (True, 50)],
 )
-async def test_token_is_renewed_ten_seconds_or_a_quarter_of_its_life_before_its_end(
+async def test_token_is_renewed_ten_seconds_or_a_quarter_of_its_lifetime_before_it_expires(
     lifetime: float | None, good_until: float
 ) -> None:
     service, authorizer = TokenService(lifetime), challenged()
@@ -108,7 +108,7 @@ async def test_token_is_renewed_ten_seconds_or_a_quarter_of_its_life_before_its_
     assert await authorizer.header(SCOPE, service) == "Bearer t2"
 
 
-async def test_life_of_a_token_counts_from_its_request() -> None:
+async def test_lifetime_of_a_token_starts_with_its_request() -> None:
     authorizer, number = challenged(), 0
 
     async def slow(request: Request) -> Answer:
@@ -122,7 +122,7 @@ async def test_life_of_a_token_counts_from_its_request() -> None:
     assert await authorizer.header(SCOPE, slow) == "Bearer t2"
 
 
-async def test_token_that_lives_no_longer_than_its_request_is_fetched_once_for_all_who_wait() -> None:
+async def test_token_that_expires_during_its_request_is_fetched_once_for_all_waiting_workers() -> None:
     authorizer, number, headers = challenged(), 0, list[str | None]()
 
     async def slow(request: Request) -> Answer:
@@ -140,7 +140,7 @@ async def test_token_that_lives_no_longer_than_its_request_is_fetched_once_for_a
     assert headers == ["Bearer t1"] * 50
 
 
-async def test_token_that_was_refused_is_fetched_anew_once_for_all_who_used_it() -> None:
+async def test_refused_token_is_replaced_once_for_all_workers() -> None:
     service, authorizer = TokenService(), challenged()
     old = await authorizer.header(SCOPE, service)
     assert challenge(authorizer, old)
@@ -150,7 +150,7 @@ async def test_token_that_was_refused_is_fetched_anew_once_for_all_who_used_it()
     assert len(service.asked) == 2
 
 
-async def test_token_that_was_refused_before_all_who_wait_had_it_is_fetched_again() -> None:
+async def test_token_refused_before_every_worker_got_it_is_fetched_again() -> None:
     authorizer, service = challenged(), TokenService()
     got: list[str | None] = []
 
@@ -165,7 +165,7 @@ async def test_token_that_was_refused_before_all_who_wait_had_it_is_fetched_agai
     assert got == ["Bearer t1", "Bearer t2", "Bearer t3"]
 
 
-async def test_challenge_that_changes_gets_no_token_of_the_one_before() -> None:
+async def test_changed_challenge_does_not_get_the_token_of_the_previous_one() -> None:
     service, authorizer = TokenService(), challenged()
     assert await authorizer.header(SCOPE, service) == "Bearer t1"
     for number, change in enumerate(({"realm": "https://evil.example/t"}, {"service": "other"}), 2):
@@ -176,7 +176,7 @@ async def test_challenge_that_changes_gets_no_token_of_the_one_before() -> None:
     assert authorizer.held(SCOPE) == "Bearer t1"
 
 
-async def test_scope_that_is_not_the_specifications_is_asked_for_as_it_is() -> None:
+async def test_scope_of_another_form_is_requested_unchanged() -> None:
     service, authorizer = TokenService(), Authorizer(PASSWORD, registry="registry.example", tls_verify=True)
     authorizer.learn(refuse('Bearer realm="https://auth.example/t",service="ecr",scope="aws"'), SCOPE, None)
     assert await authorizer.header(SCOPE, service) == "Bearer t1"
@@ -184,7 +184,7 @@ async def test_scope_that_is_not_the_specifications_is_asked_for_as_it_is() -> N
     assert parse_qs(urlsplit(service.asked[0].url).query)["scope"] == ["aws"]
 
 
-async def test_tokens_that_have_ended_are_forgotten() -> None:
+async def test_expired_tokens_are_forgotten() -> None:
     service, authorizer = TokenService(), challenged()
     for number in range(100):
         await authorizer.header(f"repository:{number}:pull,push", service)
@@ -195,7 +195,7 @@ async def test_tokens_that_have_ended_are_forgotten() -> None:
 # Identity and refresh tokens
 
 
-async def test_identity_token_goes_to_the_realm_by_post_alone() -> None:
+async def test_identity_token_is_sent_to_the_realm_only_by_post() -> None:
     service = TokenService()
     assert await challenged(IDENTITY).header(f"{SCOPE} repository:b:pull", service) == "Bearer t1"
     (asked,) = service.asked
@@ -210,7 +210,7 @@ async def test_identity_token_goes_to_the_realm_by_post_alone() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
-async def test_identity_token_that_is_refused_is_no_anonymous_push(status: int) -> None:
+async def test_refused_identity_token_does_not_lead_to_an_anonymous_push(status: int) -> None:
     service = TokenService(answer=lambda _: (status, {"error": "invalid_grant"}))
     with pytest.raises(errors.RegistryError) as caught:
         await challenged(IDENTITY).header(SCOPE, service)
@@ -220,14 +220,14 @@ async def test_identity_token_that_is_refused_is_no_anonymous_push(status: int) 
         assert isinstance(caught.value, errors.AuthenticationError)
 
 
-async def test_identity_token_is_no_password_for_basic() -> None:
+async def test_identity_token_is_not_used_as_a_password() -> None:
     authorizer = Authorizer(IDENTITY, registry="registry.example", tls_verify=True)
     assert not authorizer.learn(refuse('Basic realm="r"'), SCOPE, None)
     assert await authorizer.header(SCOPE, TokenService()) is None
     assert "identity token" in (error_for(refuse('Basic realm="r"'), Kind.LOGIN, authorizer).hint or "")
 
 
-async def test_refresh_token_replaces_what_was_there_until_it_is_refused() -> None:
+async def test_refresh_token_replaces_the_login_until_it_is_refused() -> None:
     def answer(asked: Asked) -> tuple[int, dict[str, Any]]:
         if asked.form["refresh_token"] == refused:
             return 401, {}
@@ -245,7 +245,7 @@ async def test_refresh_token_replaces_what_was_there_until_it_is_refused() -> No
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405])
-async def test_refresh_token_of_a_password_login_gives_way_to_the_password(status: int) -> None:
+async def test_password_is_used_when_a_refresh_token_is_refused(status: int) -> None:
     def answer(asked: Asked) -> tuple[int, dict[str, Any]]:
         if asked.method == "POST":
             return status, {}
@@ -262,7 +262,7 @@ async def test_refresh_token_of_a_password_login_gives_way_to_the_password(statu
     ]
 
 
-async def test_refresh_token_goes_to_no_other_realm() -> None:
+async def test_refresh_token_is_not_sent_to_another_realm() -> None:
     service = TokenService(answer=lambda asked: (200, {"token": asked.url, "refresh_token": "refresh-of-one"}))
     authorizer = challenged()
     await authorizer.header(SCOPE, service)
@@ -272,21 +272,21 @@ async def test_refresh_token_goes_to_no_other_realm() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 405])
-async def test_service_that_knows_post_alone_gets_the_password_by_post(status: int) -> None:
+async def test_service_that_accepts_only_post_gets_the_password_by_post(status: int) -> None:
     service = TokenService(answer=lambda asked: (status, {}) if asked.method == "GET" else None)
     assert await challenged().header(SCOPE, service) == "Bearer t2"
     assert service.asked[1].form["grant_type"] == "password"
     assert service.asked[1].form["password"] == PASSWORD.password
 
 
-async def test_service_that_knows_neither_is_told_by_its_answer_to_get() -> None:
+async def test_error_about_a_service_that_accepts_neither_method_shows_its_answer_to_get() -> None:
     service = TokenService(answer=lambda _: (404, {}))
     with pytest.raises(errors.RegistryError, match=r"GET https://auth\.example") as caught:
         await challenged().header(SCOPE, service)
     assert caught.value.method == "GET"
 
 
-async def test_anonymous_sends_no_login_in_any_way() -> None:
+async def test_anonymous_request_sends_no_login() -> None:
     service = TokenService(answer=lambda _: (404, {}))
     with pytest.raises(errors.RegistryError):
         await challenged(None).header(SCOPE, service)
@@ -298,7 +298,7 @@ async def test_token_service_that_answers_404_once_is_asked_again() -> None:
     assert await challenged(None).header(SCOPE, service) == "Bearer t2"
 
 
-async def test_secrets_that_the_registry_says_back_are_taken_out_of_the_error() -> None:
+async def test_secrets_echoed_by_the_registry_are_removed_from_the_error() -> None:
     def answer(asked: Asked) -> tuple[int, dict[str, Any]]:
         tokens = {"token": f"token-0123456789-{len(service.asked)}", "refresh_token": "refresh-0123456789"}
         return 200, {**tokens, "expires_in": 20}

@@ -28,7 +28,7 @@ BASIC, BEARER = 'Basic realm="registry"', 'Bearer realm="https://token.example/t
         "one header, Bearer first",
     ],
 )
-async def test_token_is_preferred_to_the_password_itself(tmp_path: Path, challenges: list[str]) -> None:
+async def test_token_is_preferred_to_the_password(tmp_path: Path, challenges: list[str]) -> None:
     layouts.write_image(tmp_path / "app", b"layer")
     sent: set[str | None] = set()
 
@@ -52,7 +52,7 @@ async def test_token_is_preferred_to_the_password_itself(tmp_path: Path, challen
     assert sent == {None, "Bearer t"}
 
 
-async def test_warnings_of_two_headers_are_both_told(tmp_path: Path) -> None:
+async def test_warnings_of_two_headers_are_both_reported(tmp_path: Path) -> None:
     layouts.write_image(tmp_path / "app", b"layer")
     events: list[ocipush.Event] = []
 

@@ -37,7 +37,7 @@ def endpoint() -> Endpoint:
     return Endpoint("registry.example", None, tls_verify=True)
 
 
-async def test_blob_under_way_is_joined_and_then_known() -> None:
+async def test_blob_in_flight_is_joined_and_then_known() -> None:
     shared, owner, waiter = endpoint(), Sender(), Sender()
     outcomes: list[str] = []
 
@@ -56,7 +56,7 @@ async def test_blob_under_way_is_joined_and_then_known() -> None:
     assert shared.mount_source("app", "d") is None
 
 
-async def test_one_that_waits_takes_over_from_an_owner_that_is_cancelled() -> None:
+async def test_waiting_push_takes_over_when_the_owner_is_cancelled() -> None:
     shared, owner, waiter = endpoint(), Sender(), Sender()
     waiter.go.set()
     scope = anyio.CancelScope()
@@ -75,7 +75,7 @@ async def test_one_that_waits_takes_over_from_an_owner_that_is_cancelled() -> No
 
 
 @pytest.mark.parametrize(("failure", "asked"), [(RegistryError("no", status=403), 0), (BlobMissingError("gone"), 1)])
-async def test_those_who_wait_fail_with_the_registry_and_go_on_where_only_the_source_failed(
+async def test_waiting_push_fails_with_the_registry_but_continues_when_only_the_source_failed(
     failure: Exception, asked: int
 ) -> None:
     shared, owner, waiter = endpoint(), Sender(failure), Sender()

@@ -31,7 +31,7 @@ def body(*errors: Any) -> bytes:
         (codecs.BOM_UTF8 + body({"code": "A"}), Failure(("A",), "A")),
     ],
 )  # fmt: skip
-def test_codes_words_and_digests_of_an_error_body_are_read(raw: bytes, failure: Failure) -> None:
+def test_codes_messages_and_digests_of_an_error_body_are_read(raw: bytes, failure: Failure) -> None:
     assert parse_failure(raw) == failure
 
 
@@ -145,7 +145,7 @@ def test_concealing_costs_no_more_for_many_values() -> None:
         b'{"errors": [{"code": ' + b"9" * 700 + b"}]}",
     ],
 )
-def test_any_other_body_is_shown_as_it_is(raw: bytes) -> None:
+def test_any_other_body_is_shown_unchanged(raw: bytes) -> None:
     assert parse_failure(raw) == Failure((), raw.decode())
 
 
@@ -159,7 +159,7 @@ def test_entries_after_the_first_hundred_are_not_read() -> None:
 
 
 @pytest.mark.parametrize("raw", [b'{"errors":[{"code":' + b"[" * 30_000, b'{"errors":' * 6_000, body(*[0] * 20_000)])
-def test_body_that_nests_or_lists_without_end_is_text(raw: bytes) -> None:
+def test_deeply_nested_or_very_long_body_is_text(raw: bytes) -> None:
     failure = parse_failure(raw)
     assert failure.codes == ()
     assert raw.decode().startswith(failure.detail.rstrip("…"))

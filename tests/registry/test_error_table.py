@@ -57,7 +57,7 @@ async def error_of(tmp_path: Path, status: int, code: str, message: str = "no") 
         ("SOMETHING_ELSE", errors.RegistryError),
     ],
 )
-async def test_code_tells_which_error_it_is_where_the_status_says_little(
+async def test_error_class_follows_the_code_when_the_status_is_general(
     tmp_path: Path, code: str, error: type[errors.RegistryError]
 ) -> None:
     assert type(await error_of(tmp_path, 400, code)) is error
@@ -76,7 +76,7 @@ LIMIT = "chunk size exceeds the maximum permissible limit of 4.00MiB"
         (400, LIMIT, errors.UploadInvalidatedError, None),
     ],
 )
-async def test_body_that_was_too_large_is_told_from_a_range_that_does_not_fit(
+async def test_body_that_is_too_large_is_distinguished_from_a_wrong_range(
     tmp_path: Path, status: int, message: str, error: type[errors.RegistryError], limit: int | None
 ) -> None:
     made = await error_of(tmp_path, status, "SIZE_INVALID" if status == 400 else "UNKNOWN", message)
@@ -105,6 +105,6 @@ async def test_rate_limit_is_a_429_or_a_403_that_says_so(
     assert (type(await error_of(tmp_path, status, "UNKNOWN", words)) is errors.RateLimitedError) is limited
 
 
-async def test_403_that_speaks_of_a_rate_limit_is_no_refused_login(tmp_path: Path) -> None:
+async def test_403_about_a_rate_limit_is_not_a_refused_login(tmp_path: Path) -> None:
     assert type(await error_of(tmp_path, 403, "DENIED", "a secondary rate limit")) is errors.RateLimitedError
     assert type(await error_of(tmp_path, 403, "DENIED")) is errors.AuthorizationError

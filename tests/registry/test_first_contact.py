@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(("name", "tls_verify"), [("127.0.0.1", True), ("registry.test", False)])
-def test_refused_tls_is_followed_by_plain_http_at_once(tmp_path: Path, name: str, tls_verify: bool) -> None:
+def test_refused_tls_is_followed_by_plain_http_immediately(tmp_path: Path, name: str, tls_verify: bool) -> None:
     layouts.write_image(tmp_path / "app", b"layer")
     events: list[ocipush.Event] = []
 

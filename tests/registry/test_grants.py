@@ -49,7 +49,7 @@ def test_grant_is_read(body: bytes, token: str, lifetime: float) -> None:
         b'{"token":"a","expires_in":' + b"9" * 5000 + b"}",
     ],
 )
-def test_answer_without_a_usable_token_is_none(body: bytes) -> None:
+def test_answer_without_a_usable_token_is_not_a_grant(body: bytes) -> None:
     assert parse_grant(body) is None
 
 

@@ -35,7 +35,7 @@ def keep(directory: Path, text: str) -> Path:
     return path
 
 
-async def test_session_that_was_kept_is_taken_up_once(tmp_path: Path) -> None:
+async def test_saved_session_is_resumed_once(tmp_path: Path) -> None:
     await saved(tmp_path).note(Session(LOCATION, 8, acknowledged=4))
     assert [one.stat().st_mode & 0o777 for one in tmp_path.iterdir()] == [0o600]
     session = await saved(tmp_path).claim()
@@ -59,14 +59,14 @@ def make_fifo(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [make_wide, make_link, make_fifo])
-async def test_session_that_somebody_else_can_have_written_is_not_taken_up(
+async def test_session_that_another_user_can_have_written_is_not_resumed(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(keep(tmp_path, json.dumps(KEPT)))
     assert await saved(tmp_path).claim() is None
 
 
-async def test_session_of_another_user_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_session_of_another_user_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = keep(tmp_path, json.dumps(KEPT)).stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)  # root alone could give the file away
     assert await saved(tmp_path).claim() is None
@@ -98,7 +98,7 @@ async def test_session_of_another_user_is_not_taken_up(tmp_path: Path, monkeypat
         (json.dumps({**KEPT, "more": "x" * 300_000}), "it is not JSON: Unterminated string"),
     ],
 )
-async def test_page_that_makes_no_sense_is_none_and_one_line_says_why(
+async def test_invalid_saved_session_is_ignored_and_one_line_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: str, reason: str
 ) -> None:
     path, page = keep(tmp_path, kept), saved(tmp_path)
@@ -112,7 +112,7 @@ async def test_page_that_makes_no_sense_is_none_and_one_line_says_why(
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, None), (5, 4096), (4096, 0)])
-async def test_chunk_sizes_that_were_announced_are_taken_up(tmp_path: Path, least: int, most: int | None) -> None:
+async def test_announced_chunk_sizes_are_saved(tmp_path: Path, least: int, most: int | None) -> None:
     await saved(tmp_path).note(Session(LOCATION, 8, least=least, most=most))
     session = await saved(tmp_path).claim()
     assert session is not None
@@ -120,14 +120,14 @@ async def test_chunk_sizes_that_were_announced_are_taken_up(tmp_path: Path, leas
 
 
 @pytest.mark.parametrize(("acknowledged", "read"), [(-5, 0), (9, 8), (10**30, 8)])
-async def test_count_that_cannot_be_is_brought_into_the_blob(tmp_path: Path, acknowledged: int, read: int) -> None:
+async def test_impossible_offset_is_limited_to_the_blob(tmp_path: Path, acknowledged: int, read: int) -> None:
     keep(tmp_path, json.dumps({**KEPT, "acknowledged": acknowledged}))
     session = await saved(tmp_path).claim()
     assert session is not None
     assert session.acknowledged == read
 
 
-async def test_page_is_written_through_no_link(tmp_path: Path) -> None:
+async def test_session_is_not_saved_through_a_symbolic_link(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("untouched")
     one = saved(tmp_path)

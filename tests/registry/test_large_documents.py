@@ -66,7 +66,7 @@ def manifest(size: int) -> bytes:
 
 
 @pytest.mark.parametrize(("size", "on_the_loop"), [(64 * 1024, True), (64 * 1024 + 1, False), (4 * 1024 * 1024, False)])
-async def test_large_document_is_parsed_in_a_worker_thread_and_believed(
+async def test_large_document_is_parsed_in_a_worker_thread_and_used(
     tmp_path: Path, parsed_on: list[tuple[int, int]], size: int, on_the_loop: bool
 ) -> None:
     result = await push(tmp_path, manifest(size))
@@ -78,7 +78,7 @@ async def test_large_document_is_parsed_in_a_worker_thread_and_believed(
 
 
 @pytest.mark.parametrize("name", ["empty descriptors", "objects of one key", "annotations", "deep lists", "not UTF-8"])
-async def test_push_goes_on_where_a_hostile_document_is_held(
+async def test_push_ignores_a_hostile_document_in_the_registry(
     tmp_path: Path, parsed_on: list[tuple[int, int]], name: str
 ) -> None:
     result = await push(tmp_path, DOCUMENTS[name][1]())
@@ -95,7 +95,7 @@ async def test_large_document_that_has_another_digest_is_not_parsed(
 
 
 @pytest.mark.timeout(20)  # without abandon_on_cancel, the push would wait for a thread that waits for the push
-async def test_push_that_is_cancelled_does_not_wait_for_the_worker_thread(
+async def test_cancelled_push_does_not_wait_for_the_worker_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, go = threading.Event(), threading.Event()

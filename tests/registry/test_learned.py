@@ -55,7 +55,7 @@ async def test_registry_that_garbles_chunks_gets_blobs_whole_from_then_on(image:
         assert bodies(registry, seen) == [("PUT", len(LAYER), 201)]
 
 
-async def test_blob_that_was_damaged_as_a_whole_says_nothing_of_chunks(image: Path, tmp_path: Path) -> None:
+async def test_damaged_whole_blob_does_not_rule_out_chunks(image: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     layouts.write_image(small, b"s" * 2048)
     damaged = [Response(400, {}, GARBLED)] * 2
@@ -71,7 +71,7 @@ async def test_blob_that_was_damaged_as_a_whole_says_nothing_of_chunks(image: Pa
         assert bodies(registry, seen) == [("PATCH", MIB, 202), ("PUT", len(LAYER) - MIB, 201)]
 
 
-async def test_registry_that_takes_no_whole_blob_goes_on_getting_chunks_though_some_were_damaged(
+async def test_registry_with_a_size_limit_keeps_getting_chunks_even_if_some_were_damaged(
     image: Path, tmp_path: Path
 ) -> None:
     damaged = [Response(400, {}, GARBLED)] * 2

@@ -66,7 +66,7 @@ def test_failure_has_the_remedy_of_the_table(failure: Any, sent: Sent | None, re
     assert Lessons(Limits(), None).learn(failure, sent) == remedy
 
 
-def test_bodies_that_are_too_large_shrink_step_by_step_and_then_end() -> None:
+def test_bodies_that_are_too_large_shrink_step_by_step_until_the_blob_fails() -> None:
     limits = Limits()
     lessons, sizes = Lessons(limits, None), list[int]()
     session, sent = Session("https://r.example/u", 100 * MIB), WHOLE
@@ -126,7 +126,7 @@ def test_same_size_refused_again_is_final() -> None:
     assert lessons.learn(too_large, WHOLE) is None
 
 
-def test_lost_sessions_lead_to_smaller_and_smaller_chunks_unless_a_size_was_asked_for() -> None:
+def test_lost_sessions_lead_to_smaller_and_smaller_chunks_unless_a_size_was_given() -> None:
     lessons, asked = Lessons(Limits(), None), Lessons(Limits(), MIB)
     sizes = [lessons.chunk_size]
     for _ in range(12):
@@ -152,7 +152,7 @@ def test_two_cuts_at_the_same_age_lead_to_chunks_that_take_a_third_of_it_for_eve
     assert other.chunk_size == pytest.approx(5 * MIB, rel=0.001)
 
 
-def test_chunk_that_is_cut_too_is_followed_by_smaller_ones_and_one_that_arrives_by_what_it_measured() -> None:
+def test_chunks_shrink_while_they_are_cut_and_then_follow_the_measured_rate() -> None:
     lessons = Lessons(Limits(), None)
     for _ in range(2):
         lessons.learn(errors.ConnectionLostError("cut"), cut(2.0, 30 * MIB))  # most of it is in a proxy's buffer
@@ -167,7 +167,7 @@ def test_chunk_that_is_cut_too_is_followed_by_smaller_ones_and_one_that_arrives_
 
 
 @pytest.mark.parametrize("ages", [(10.0, 20.0, 40.0), (0.1, 0.1, 0.1), (5.0,)])
-def test_cuts_at_different_ages_or_at_once_are_no_limit_in_time(ages: tuple[float, ...]) -> None:
+def test_cuts_at_different_ages_or_immediately_are_not_a_time_limit(ages: tuple[float, ...]) -> None:
     limits = Limits()
     for age in ages:
         Lessons(limits, None).learn(errors.ConnectionLostError("cut"), cut(age, MIB))
@@ -194,7 +194,7 @@ def test_location_that_grows_too_long_leads_to_a_new_session_and_larger_chunks()
     ],
 )
 @pytest.mark.parametrize("kind", [Kind.COMMIT, Kind.MANIFEST])
-def test_refusal_that_can_follow_a_lost_answer_is_asked_about(
+def test_refusal_that_can_follow_a_lost_answer_is_checked(
     kind: Kind, status: int, codes: tuple[str, ...], asked: bool
 ) -> None:
     assert may_be_stored(answer(status, *codes), kind) == asked
@@ -222,7 +222,7 @@ def test_unknown_session_in_the_middle_of_a_blob_does_not_lead_to_patch_first() 
     assert not lessons.patch_first
 
 
-def test_form_is_changed_once_for_a_blob() -> None:
+def test_form_of_the_upload_is_changed_once_per_blob() -> None:
     limits = Limits()
     lessons = Lessons(limits, None)
     assert lessons.learn(answer(405), CHUNK) == AT_ONCE
@@ -231,7 +231,7 @@ def test_form_is_changed_once_for_a_blob() -> None:
 
 
 @pytest.mark.parametrize(("step", "unchunked"), [(LAST, True), (WHOLE, False)])
-def test_blob_garbled_twice_in_several_bodies_goes_in_one(step: Sent, unchunked: bool) -> None:
+def test_blob_garbled_twice_in_several_bodies_is_sent_in_one(step: Sent, unchunked: bool) -> None:
     limits = Limits()
     lessons = Lessons(limits, None)
     for _ in range(2):
@@ -240,7 +240,7 @@ def test_blob_garbled_twice_in_several_bodies_goes_in_one(step: Sent, unchunked:
     assert limits.unchunked == unchunked
 
 
-def test_blob_that_may_not_go_whole_stays_in_chunks_though_it_is_garbled() -> None:
+def test_garbled_blob_that_is_too_large_for_one_body_stays_in_chunks() -> None:
     limits = Limits(whole=MIB)
     lessons = Lessons(limits, None)
     for _ in range(3):

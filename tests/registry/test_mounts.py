@@ -40,7 +40,7 @@ def limited(status: int) -> Response:
 
 
 @pytest.mark.parametrize("status", [403, 429])
-async def test_mount_that_a_rate_limit_refused_is_no_refused_mount(image: Path, status: int) -> None:
+async def test_mount_refused_by_a_rate_limit_is_tried_again(image: Path, status: int) -> None:
     refused: list[str] = []
 
     async def intercept(request: Request) -> Response | None:
@@ -61,9 +61,7 @@ async def test_mount_that_a_rate_limit_refused_is_no_refused_mount(image: Path, 
 
 
 @pytest.mark.parametrize("status", [403, 429, 503])
-async def test_mount_for_which_the_token_service_gives_no_token_just_now_is_no_refused_mount(
-    image: Path, status: int
-) -> None:
+async def test_mount_is_tried_again_after_a_temporary_failure_of_the_token_service(image: Path, status: int) -> None:
     refused: list[list[str]] = []
 
     async def intercept(request: Request) -> Response | None:
@@ -87,7 +85,7 @@ async def test_mount_for_which_the_token_service_gives_no_token_just_now_is_no_r
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
-async def test_repository_hinted_at_from_which_nothing_is_mounted_is_asked_once(image: Path, status: int) -> None:
+async def test_given_repository_that_refuses_to_mount_is_asked_once(image: Path, status: int) -> None:
     async with Registry(dialect=Dialect(cross_mount=status)) as registry:
         result = await ocipush.push(
             image,

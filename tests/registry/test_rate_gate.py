@@ -12,7 +12,7 @@ def run(test: object, *args: object) -> None:
     trio.run(test, *args, clock=trio.testing.MockClock(autojump_threshold=0))  # type: ignore[arg-type]
 
 
-def test_pause_is_kept_by_all_and_can_grow_while_it_is_waited_for() -> None:
+def test_pause_holds_for_all_workers_and_can_grow_meanwhile() -> None:
     async def test() -> None:
         pace, begun, went_on = RateGate(8, 2), anyio.current_time(), list[float]()
 
@@ -33,7 +33,7 @@ def test_pause_is_kept_by_all_and_can_grow_while_it_is_waited_for() -> None:
     run(test)
 
 
-def test_storm_of_refusals_halves_once_and_success_restores_all() -> None:
+def test_burst_of_refusals_halves_the_concurrency_once_and_success_restores_it() -> None:
     async def test() -> None:
         pace = RateGate(8, 2)
         for _ in range(5):
@@ -64,7 +64,7 @@ def test_storm_of_refusals_halves_once_and_success_restores_all() -> None:
         ([0.001, *[0.002] * 1000], NEAR_SMALL),
     ],
 )
-def test_registry_that_answers_at_once_gets_few_blobs_at_once_until_it_turns_slow(
+def test_fast_registry_gets_few_concurrent_blobs_until_it_becomes_slow(
     latencies: list[float | None], small: int
 ) -> None:
     async def test() -> None:
@@ -76,7 +76,7 @@ def test_registry_that_answers_at_once_gets_few_blobs_at_once_until_it_turns_slo
     run(test)
 
 
-def test_fewer_than_near_registries_get_stay_as_few() -> None:
+def test_concurrency_below_that_for_a_fast_registry_is_kept() -> None:
     async def test() -> None:
         pace = RateGate(3, 4)
         for latency in (0.001, 1, 1):
@@ -101,7 +101,7 @@ def test_rate_limit_is_not_lifted_by_slow_answers() -> None:
     run(test)
 
 
-def test_many_workers_come_through_a_narrow_rate_limit_in_few_attempts_each() -> None:
+def test_many_workers_pass_a_strict_rate_limit_with_few_attempts_each() -> None:
     async def test() -> None:
         pace, window, made, refusals = RateGate(32, 4), [0.0, 0.0], [0], list[int]()
 
@@ -137,6 +137,6 @@ def test_many_workers_come_through_a_narrow_rate_limit_in_few_attempts_each() ->
 
 
 @pytest.mark.anyio
-async def test_pace_without_a_rate_limit_waits_for_nothing() -> None:
+async def test_gate_without_a_rate_limit_does_not_wait() -> None:
     with anyio.fail_after(0):
         await RateGate(1, 1).wait()

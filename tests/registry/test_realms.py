@@ -41,7 +41,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
         "http://localhost@evil.example/",
     ],
 )
-async def test_realm_that_is_no_plain_https_address_gets_no_login(realm: str) -> None:
+async def test_no_login_is_sent_to_an_unsafe_realm(realm: str) -> None:
     service = TokenService()
     with pytest.raises(errors.UnsafeLocationError):
         await challenged(realm=realm).header(SCOPE, service)

@@ -19,7 +19,7 @@ def test_jitter_never_waits_longer_than_the_full_step() -> None:
     assert 0 <= waited <= 2
 
 
-def test_registry_that_says_when_to_come_back_is_believed_up_to_the_cap() -> None:
+def test_wait_given_by_the_registry_is_used_up_to_the_cap() -> None:
     policy = RetryPolicy(cap=10)
     assert policy.delay(1, retry_after=7) == 7
     assert policy.delay(1, retry_after=1000) == 10
@@ -61,7 +61,7 @@ def test_wait_without_jitter_is_the_full_step() -> None:
         ("3", None, "retry-after: 10ms", 3.0),
     ],
 )
-def test_registry_says_in_four_notations_how_long_to_wait(
+def test_wait_is_read_from_four_notations(
     value: str | None, date: str | None, words: str, seconds: float | None
 ) -> None:
     assert parse_retry_after(value, date=date, words=words, now=10.0) == pytest.approx(seconds)

@@ -23,7 +23,7 @@ from ocipush._registry.session import Session, Step, parse_range
         ("0-99999999999999999999", None),
     ],
 )
-def test_range_tells_how_many_bytes_are_stored(value: str | None, stored: int | None) -> None:
+def test_range_gives_the_number_of_stored_bytes(value: str | None, stored: int | None) -> None:
     assert parse_range(value) == stored
 
 
@@ -39,7 +39,7 @@ def test_range_tells_how_many_bytes_are_stored(value: str | None, stored: int | 
         ("limit of 0 B", None),
     ],
 )
-def test_size_limit_is_read_from_the_words_of_a_refusal(words: str, limit: int | None) -> None:
+def test_size_limit_is_read_from_the_text_of_a_refusal(words: str, limit: int | None) -> None:
     assert parse_size_limit(words) == limit
 
 
@@ -58,12 +58,12 @@ def steps(session: Session, limits: Limits, **options: int | bool | None) -> lis
         session.stored(step.end, None)
 
 
-def test_blob_goes_whole_in_the_put_that_closes() -> None:
+def test_blob_is_sent_whole_in_the_closing_put() -> None:
     assert steps(Session("/u", 10), Limits()) == [("PUT", 0, 10, None)]
     assert steps(Session("/u", 0), Limits(patch_only=True)) == [("PUT", 0, 0, None)]
 
 
-def test_last_chunk_rides_in_the_put_that_closes() -> None:
+def test_last_chunk_is_sent_in_the_closing_put() -> None:
     made = [("PATCH", 0, 4, "0-3"), ("PATCH", 4, 8, "4-7"), ("PUT", 8, 10, "8-9")]
     assert steps(Session("/u", 10), Limits(), chunk_size=4) == made
 
@@ -86,7 +86,7 @@ def test_chunks_are_as_large_as_the_registry_asks_and_no_larger() -> None:
     assert steps(Session("/u", 10), Limits(whole=7, ranged=5))[0][2] == 5
 
 
-def test_limit_of_ranged_bodies_leaves_whole_ones_alone() -> None:
+def test_limit_of_ranged_bodies_does_not_apply_to_whole_ones() -> None:
     limits = Limits()
     assert limits.refused(100, ranged=True, said=10)
     assert steps(Session("/u", 50), limits) == [("PUT", 0, 50, None)]
@@ -94,7 +94,7 @@ def test_limit_of_ranged_bodies_leaves_whole_ones_alone() -> None:
     assert steps(resumed, limits)[0] == ("PATCH", 5, 15, "5-14")
 
 
-def test_body_that_is_too_large_steps_down_until_no_smaller_one_is_left() -> None:
+def test_limit_shrinks_until_no_smaller_one_is_left() -> None:
     limits, size, tried = Limits(), 1000 * MIB, []
     while limits.refused(size, ranged=False, said=None):
         assert limits.whole is not None
@@ -103,7 +103,7 @@ def test_body_that_is_too_large_steps_down_until_no_smaller_one_is_left() -> Non
     assert tried == [64 * MIB, 16 * MIB, 8 * MIB, 4 * MIB, MIB, MIB // 2, MIB // 4, MIB // 16]
 
 
-def test_session_goes_on_after_what_is_stored() -> None:
+def test_session_resumes_after_the_stored_bytes() -> None:
     session = Session("/u", 100)
     session.reach = 70
     assert session.resume(50, "/v")
@@ -112,12 +112,12 @@ def test_session_goes_on_after_what_is_stored() -> None:
 
 
 @pytest.mark.parametrize("stored", [None, 0, 10, 72])
-def test_session_that_contradicts_what_is_known_does_not_go_on(stored: int | None) -> None:
+def test_session_with_a_contradictory_offset_is_not_resumed(stored: int | None) -> None:
     session = Session("/u", 100, acknowledged=20, sent=70)
     assert not session.resume(stored)
 
 
-def test_count_of_one_byte_too_many_is_seen_through() -> None:
+def test_offset_of_one_byte_too_many_is_detected() -> None:
     session = Session("/u", 100)
     session.reach = 70
     assert session.resume(71)
@@ -142,18 +142,18 @@ def test_steps_cover_the_blob_once_and_in_order(size: int, chunk: int, least: in
 
 
 @given(st.text(max_size=60))
-def test_any_words_are_read_or_ignored(text: str) -> None:
+def test_any_text_is_read_or_ignored(text: str) -> None:
     assert (parse_range(text) or 0) >= 0
     assert (parse_size_limit(text) or 1) >= 1
     assert (parse_chunk_length(text) or 0) >= 0
 
 
-def test_blob_goes_whole_where_chunks_are_not_taken_whatever_was_asked_for() -> None:
+def test_blob_is_sent_whole_when_chunks_are_not_accepted() -> None:
     limits = Limits(ranged=2, unchunked=True)
     assert steps(Session("/u", 10, least=5), limits, chunk_size=3) == [("PUT", 0, 10, None)]
 
 
-def test_chunks_that_were_asked_for_are_no_larger_than_what_a_ranged_body_may_have() -> None:
+def test_given_chunk_size_is_limited_by_the_limit_of_ranged_bodies() -> None:
     limits = Limits(ranged=4)
     chunks = [("PATCH", 0, 4, "0-3"), ("PATCH", 4, 8, "4-7"), ("PUT", 8, 10, "8-9")]
     assert steps(Session("/u", 10), limits, chunk_size=8) == chunks

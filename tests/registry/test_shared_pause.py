@@ -97,7 +97,7 @@ REFUSALS = {
         *((kind, name) for kind in (SESSION, BODY) for name in REFUSALS),
     ],
 )
-def test_no_request_of_any_kind_is_made_while_the_registry_wants_none(
+def test_no_request_is_made_during_the_pause_that_a_registry_asks_for(
     tmp_path: Path, image: Path, kind: tuple[str, str], refusal: str
 ) -> None:
     refusing = Refusing(*kind, REFUSALS[refusal])
@@ -106,7 +106,7 @@ def test_no_request_of_any_kind_is_made_while_the_registry_wants_none(
 
 
 @pytest.mark.parametrize("kind", [BLOB, SESSION], ids=["question", "session"])
-def test_registry_that_says_when_it_is_back_is_left_alone_until_then(
+def test_registry_that_is_unavailable_for_a_given_time_gets_no_request_until_then(
     tmp_path: Path, image: Path, kind: tuple[str, str]
 ) -> None:
     refusing = Refusing(*kind, Response(503, NAMED))
@@ -114,7 +114,7 @@ def test_registry_that_says_when_it_is_back_is_left_alone_until_then(
     assert refusing.within_the_wait == []
 
 
-def test_failure_of_one_request_holds_nobody_else_back(tmp_path: Path, image: Path) -> None:
+def test_failure_of_one_request_does_not_delay_the_others(tmp_path: Path, image: Path) -> None:
     refusing = Refusing(*SESSION, Response(503))
     push(tmp_path, image, refusing)
     assert refusing.within_the_wait

@@ -29,7 +29,7 @@ NEXT = {
 
 
 @pytest.mark.parametrize(("state", "event"), [*product(State, Event)], ids=lambda one: one.value)
-def test_upload_goes_from_each_state_where_the_table_says_and_nowhere_else(state: State, event: Event) -> None:
+def test_transitions_are_those_of_the_table_and_no_others(state: State, event: Event) -> None:
     wanted = NEXT[state.value].get(event.value)
     assert TRANSITIONS.get((state, event)) == (State(wanted) if wanted else None)
 
@@ -41,7 +41,7 @@ def test_every_state_leads_to_the_end() -> None:
     assert ends == set(State)
 
 
-def test_drawing_in_the_documentation_shows_the_same_transitions() -> None:
+def test_diagram_in_the_documentation_shows_the_same_transitions() -> None:
     drawn = re.findall(r"^ +(\w+) --> (\w+): (\w+)$", DRAWING.read_text(), re.MULTILINE)
     assert {(before, event): after for before, after, event in drawn} == {
         (state.value, event.value): after.value for (state, event), after in TRANSITIONS.items()

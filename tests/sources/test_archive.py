@@ -88,9 +88,7 @@ async def test_archive_arrives_byte_for_byte(layout: Path, archive: Path, form: 
 
 
 @pytest.mark.parametrize("chunk_size", [None, 1000])
-async def test_archive_is_pushed_where_its_recorded_reference_says(
-    layout: Path, archive: Path, chunk_size: int | None
-) -> None:
+async def test_archive_is_pushed_to_its_recorded_reference(layout: Path, archive: Path, chunk_size: int | None) -> None:
     async with Registry() as registry:
         index = json.loads((layout / "index.json").read_text())
         recorded = {"org.opencontainers.image.ref.name": f"{registry.host}/team/app:1"}
@@ -161,7 +159,7 @@ async def test_link_inside_an_archive_is_followed(
     await assert_arrives(archive, layout)
 
 
-async def test_files_that_are_stored_twice_alike_are_no_error(layout: Path, archive: Path) -> None:
+async def test_identical_duplicate_files_are_accepted(layout: Path, archive: Path) -> None:
     members = layout_members(layout)
     write_archive(archive, [*members, *layout_members(layout, prefix="./")])
     await assert_arrives(archive, layout)
@@ -206,7 +204,7 @@ def sparse(members: Members) -> Members:
         pytest.param(sparse, "stored as a sparse file", id="sparse"),
     ],
 )
-async def test_archive_that_is_wrong_is_refused_before_the_first_request(
+async def test_invalid_archive_is_refused_before_the_first_request(
     layout: Path, archive: Path, change: Callable[[Members], Members], words: str | None
 ) -> None:
     write_archive(archive, change(layout_members(layout)))
@@ -229,7 +227,7 @@ async def test_sparse_file_of_gnu_tar_is_refused_only_if_the_image_needs_it(
     await assert_arrives(archive, layout)
 
 
-async def test_map_of_a_sparse_file_that_goes_on_is_skipped(layout: Path, archive: Path) -> None:
+async def test_long_map_of_a_sparse_file_is_skipped(layout: Path, archive: Path) -> None:
     pack(layout, archive)
     header = bytearray(member("disk").tobuf(tarfile.GNU_FORMAT))
     header[156:157], header[482] = b"S", 1
@@ -242,7 +240,7 @@ async def test_map_of_a_sparse_file_that_goes_on_is_skipped(layout: Path, archiv
 
 
 @pytest.mark.parametrize("signed", [False, True])
-async def test_checksum_of_a_name_that_is_not_ascii_may_be_added_up_either_way(
+async def test_checksum_of_a_non_ascii_name_may_be_signed_or_unsigned(
     layout: Path, archive: Path, signed: bool
 ) -> None:
     pack(layout, archive)
@@ -255,7 +253,9 @@ async def test_checksum_of_a_name_that_is_not_ascii_may_be_added_up_either_way(
     assert "is not a tar archive" in (await refused(archive)).message
 
 
-async def test_archive_cut_off_anywhere_is_refused_or_still_whole(layout: Path, archive: Path, tmp_path: Path) -> None:
+async def test_archive_cut_off_anywhere_is_refused_or_still_complete(
+    layout: Path, archive: Path, tmp_path: Path
+) -> None:
     write_archive(archive, layout_members(layout))
     whole = archive.read_bytes()
     last = max(index for index, byte in enumerate(whole) if byte)
@@ -274,7 +274,7 @@ async def test_archive_cut_off_anywhere_is_refused_or_still_whole(layout: Path, 
     assert outcomes == {"InvalidLayoutError"}
 
 
-async def test_missing_blob_of_an_archive_without_an_end_is_told_with_its_likely_cause(
+async def test_error_about_a_missing_blob_in_an_archive_without_an_end_names_the_likely_cause(
     layout: Path, archive: Path
 ) -> None:
     members = layout_members(layout)
@@ -284,7 +284,7 @@ async def test_missing_blob_of_an_archive_without_an_end_is_told_with_its_likely
     assert "has no end marker: it may be cut off" in (await refused(archive)).message
 
 
-async def test_layers_of_ten_gigabytes_are_not_read_to_find_their_places(
+async def test_layers_of_ten_gigabytes_are_located_without_being_read(
     tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size, layout = 10 * 1024**3, tmp_path / "large"
@@ -322,7 +322,7 @@ async def test_layers_of_ten_gigabytes_are_not_read_to_find_their_places(
     assert read < 20_000
 
 
-async def test_archive_of_too_many_members_is_refused(
+async def test_archive_with_too_many_members_is_refused(
     layout: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = layout_members(layout)
@@ -346,7 +346,7 @@ async def test_compressed_archive_is_refused_with_the_command_that_helps(
     assert command in (failure.hint or "")
 
 
-async def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
+async def test_pipe_is_refused_without_a_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "neither a directory nor a regular file" in (await refused(tmp_path / "pipe")).message
 
@@ -363,7 +363,9 @@ async def test_archive_that_is_replaced_during_the_push_is_sent_as_it_was(layout
 
 
 @pytest.mark.parametrize("change", ["content", "length"])
-async def test_archive_that_changes_during_the_push_moves_no_tag(layout: Path, archive: Path, change: str) -> None:
+async def test_archive_that_changes_during_the_push_does_not_set_the_tag(
+    layout: Path, archive: Path, change: str
+) -> None:
     pack(layout, archive)
     size = archive.stat().st_size
 
@@ -379,7 +381,7 @@ async def test_archive_that_changes_during_the_push_moves_no_tag(layout: Path, a
         assert registry.repository("team/app").tags == {}
 
 
-async def test_shortage_of_descriptors_is_not_said_to_be_a_damaged_archive(
+async def test_too_many_open_files_are_not_blamed_on_the_archive(
     layout: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack(layout, archive)
@@ -409,7 +411,7 @@ async def test_hash_of_a_blob_covers_its_part_of_the_archive(layout: Path, archi
     assert caught.value.path == f"{archive}: {layer_name(LAYERS[1])}"
 
 
-async def test_platforms_of_an_index_arrive_from_an_archive(tmp_path: Path, archive: Path) -> None:
+async def test_all_platforms_of_an_index_arrive_from_an_archive(tmp_path: Path, archive: Path) -> None:
     layout = tmp_path / "index"
     children = [layouts.add_manifest(layout, [b"shared", name]) for name in (b"amd64", b"arm64")]
     layouts.write_layout(layout, [layouts.add_index(layout, children)])

@@ -108,7 +108,7 @@ async def test_layers_are_compressed_and_the_config_is_unchanged(archive: Path) 
     assert len(blob_of(held, document["layers"][2]["digest"])) < len(LAYERS[2]) // 50
 
 
-async def test_digest_depends_neither_on_the_run_nor_on_the_number_of_cores(
+async def test_digest_is_the_same_in_each_run_and_on_any_number_of_cores(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(archive, {None: LAYERS})
@@ -120,7 +120,7 @@ async def test_digest_depends_neither_on_the_run_nor_on_the_number_of_cores(
     assert len(digests) == 1
 
 
-async def test_layers_are_sent_in_place_where_compression_is_off(archive: Path) -> None:
+async def test_layers_are_sent_from_the_archive_when_compression_is_off(archive: Path) -> None:
     save(archive, {None: LAYERS})
     result, held = await push(archive, compress="none")
     document = json.loads(held.manifests[result.digest].raw)
@@ -130,7 +130,7 @@ async def test_layers_are_sent_in_place_where_compression_is_off(archive: Path) 
 
 
 @pytest.mark.parametrize("tail", [b"", bytes(512), gzip.compress(b"more", mtime=0)])
-async def test_layer_that_is_compressed_already_is_sent_as_it_is(archive: Path, tail: bytes) -> None:
+async def test_compressed_layer_is_sent_unchanged(archive: Path, tail: bytes) -> None:
     def pack(layer: bytes) -> bytes:
         return gzip.compress(layer.removesuffix(b"more") if tail.strip(b"\0") else layer, mtime=0) + tail
 
@@ -149,7 +149,7 @@ async def test_layer_that_is_listed_twice_is_compressed_once(archive: Path) -> N
 
 
 @pytest.mark.parametrize("ref", ["r.example/app:two", "two", "id"])
-async def test_one_of_several_images_is_chosen_by_tag_or_id(archive: Path, ref: str) -> None:
+async def test_image_is_chosen_by_tag_or_id(archive: Path, ref: str) -> None:
     save(archive, {"r.example/app:one": [b"one"], "r.example/app:two": [b"two"]})
     result, held = await push(archive, ref=sha(config_of([b"two"])) if ref == "id" else ref)
     assert layers_in(held, result.digest) == [b"two"]
@@ -232,7 +232,7 @@ def edit(**fields: Any) -> Callable[[list[dict[str, Any]]], object]:
         pytest.param({"config": no_digest}, errors.InvalidLayoutError, "is not a digest", id="no digest"),
     ],
 )  # fmt: skip
-async def test_archive_that_lies_is_refused_before_the_first_request(
+async def test_inconsistent_archive_is_refused_before_the_first_request(
     archive: Path, options: dict[str, Any], error: type[errors.LayoutError], words: str
 ) -> None:
     save(archive, {None: [b"one", b"two"]}, **options)
@@ -244,7 +244,7 @@ async def test_archive_that_lies_is_refused_before_the_first_request(
     assert open_files() == before
 
 
-async def test_config_that_is_not_what_its_name_says_is_refused(archive: Path) -> None:
+async def test_config_that_does_not_match_its_name_is_refused(archive: Path) -> None:
     save(archive, {"a:1": [b"one"]})
     members: list[tuple[tarfile.TarInfo, bytes]] = []
     with tarfile.open(archive) as file:
@@ -258,7 +258,7 @@ async def test_config_that_is_not_what_its_name_says_is_refused(archive: Path) -
         await ocipush.push(archive, target="127.0.0.1:1/team/app:1")
 
 
-async def test_lack_of_space_for_compressed_layers_is_told_with_what_helps(
+async def test_hint_helps_when_there_is_no_space_for_compressed_layers(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(archive, {None: LAYERS})
@@ -273,7 +273,7 @@ async def test_lack_of_space_for_compressed_layers_is_told_with_what_helps(
     assert "TMPDIR" in (caught.value.hint or "")
 
 
-async def test_layout_inside_an_archive_is_pushed_unchanged_where_it_is_whole(archive: Path, tmp_path: Path) -> None:
+async def test_complete_layout_inside_an_archive_is_pushed_unchanged(archive: Path, tmp_path: Path) -> None:
     layout = tmp_path / "layout"
     layers = [b"one", b"two"]
     root = layouts.add_manifest(layout, layers, config_of(layers))
@@ -286,7 +286,7 @@ async def test_layout_inside_an_archive_is_pushed_unchanged_where_it_is_whole(ar
 
 
 @pytest.mark.parametrize("lack", ["layers", "child"])
-async def test_layout_inside_an_archive_that_is_not_whole_is_replaced_by_the_saved_image(
+async def test_incomplete_layout_inside_an_archive_is_replaced_by_the_saved_image(
     archive: Path, tmp_path: Path, lack: str
 ) -> None:
     layout = tmp_path / "layout"

@@ -120,7 +120,7 @@ async def test_link_that_stays_in_the_layout_is_followed(layout: Path, make: Cal
 
 
 @pytest.mark.parametrize("make", IN_THE_STORE)
-async def test_link_that_stays_in_the_store_is_followed_from_the_store_alone(
+async def test_link_that_stays_in_the_store_is_followed_only_from_the_store(
     layout: Path, make: Callable[[Path], None]
 ) -> None:
     make(layout)
@@ -131,7 +131,7 @@ async def test_link_that_stays_in_the_store_is_followed_from_the_store_alone(
 
 @pytest.mark.parametrize("by", ["path", "name"])
 @pytest.mark.parametrize("make", OUTSIDE)
-async def test_link_that_leads_out_is_followed_only_with_the_option(
+async def test_link_to_outside_is_followed_only_with_the_option(
     layout: Path, make: Callable[[Path], None], by: str
 ) -> None:
     make(layout)
@@ -171,16 +171,14 @@ def below_a_file(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [to_itself, to_a_directory, to_nothing, below_a_file])
 @pytest.mark.parametrize("follow_links", [False, True])
-async def test_link_that_leads_to_no_file_is_a_missing_blob(
-    layout: Path, make: Callable[[Path], None], follow_links: bool
-) -> None:
+async def test_dangling_link_is_a_missing_blob(layout: Path, make: Callable[[Path], None], follow_links: bool) -> None:
     blob_of(layout).unlink()
     make(blob_of(layout))
     with pytest.raises(errors.BlobMissingError):
         await push(layout, by="path", follow_links=follow_links)
 
 
-def test_directory_that_becomes_a_link_out_while_links_are_followed_is_not_entered(
+def test_directory_that_becomes_a_link_to_outside_while_links_are_followed_is_not_entered(
     layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blob(layout)

@@ -58,7 +58,7 @@ async def test_image_records_no_reference(directory: Path) -> None:
         await ocipush.push(directory)
 
 
-async def test_manifest_that_is_none_is_refused(directory: Path) -> None:
+async def test_invalid_manifest_is_refused(directory: Path) -> None:
     (directory / "manifest.json").write_text("{}")
     with pytest.raises(errors.InvalidLayoutError, match="not a valid manifest"):
         await ocipush.push(directory, target="127.0.0.1:1/team/app:1")

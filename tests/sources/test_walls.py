@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def test_link_to_a_layout_outside_is_no_image_of_the_store(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_link_to_a_layout_outside_is_not_an_image_of_the_store(store: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert [image.name for image in ocipush.list_images(store)] == ["inside"]
     assert caplog.messages == []  # nor one that was skipped because it is broken
 

@@ -282,12 +282,52 @@ def test_cut_by_the_limit_leaves_the_session_as_a_cut_of_the_connection_does(nam
     assert in_virtual_time(dialect, talk) == ([] if held is None else [held])
 
 
+def test_half_closed_request_is_over_for_the_registry_while_the_client_still_sends() -> None:
+    async def talk(wire: Wire) -> list[int]:
+        path = await session(wire.registry)
+        (upload,) = wire.registry.repository("a").uploads.values()
+        connection = await wire.network.connect("registry.test", 80, None, None)
+        connection.put(request(f"PUT {path}", BLOB[:50], length=100))
+        await trio.sleep(9)
+        sizes = [upload.size]
+        await trio.sleep(2)
+        connection.put(BLOB[50:60])
+        await trio.sleep(1)
+        sizes.append(upload.size)
+        connection.close()
+        return sizes
+
+    dialect = Dialect(time_limit=10, time_limit_end="half-close", cut="acknowledged")
+    assert in_virtual_time(dialect, talk) == [50, 0]
+
+
+def test_registry_that_keeps_complete_bodies_alone_tells_of_no_others() -> None:
+    async def talk(wire: Wire) -> list[str]:
+        path = (await session(wire.registry)).partition("?")[0]
+        ranges: list[str] = []
+
+        async def ask() -> None:
+            answer, _ = await wire.ask(f"GET {path}", [])
+            ranges.append(answer.decode().partition("Range: ")[2].partition("\r\n")[0])
+
+        await wire.ask(f"PATCH {path}", [BLOB[:30]])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wire.ask, f"PATCH {path}", [BLOB[30:60], BLOB[60:]], 10)
+            await trio.sleep(15)
+            await ask()
+        await ask()
+        return ranges
+
+    assert in_virtual_time(Dialect(cut="acknowledged"), talk) == ["0-29", "0-99"]
+    assert in_virtual_time(Dialect(), talk) == ["0-59", "0-99"]
+
+
 def test_slow_line_is_shared_by_all_connections_in_turns() -> None:
     async def talk(wire: Wire) -> list[float]:
         took: list[float] = []
 
         async def one() -> None:
-            answer, seconds = await wire.upload([BLOB * 10])
+            answer, seconds = await wire.upload([bytes(50_000)])
             assert status_of(answer) == 400  # another digest
             took.append(seconds)
 
@@ -296,17 +336,16 @@ def test_slow_line_is_shared_by_all_connections_in_turns() -> None:
                 tasks.start_soon(one)
         return took
 
-    alone = in_virtual_time(Dialect(line_rate=100), talk)
-    assert max(alone) == pytest.approx(40, rel=0.2)
-    assert min(alone) > 35  # none has the line to itself
+    took = in_virtual_time(Dialect(line_rate=5000), talk)
+    assert max(took) == pytest.approx(40, rel=0.05)
+    assert min(took) > 35  # none has the line to itself
 
 
 def test_slow_line_and_limit_in_time_let_through_what_a_smaller_body_needs() -> None:
     async def talk(wire: Wire) -> list[bool]:
-        sizes = (len(BLOB), 10 * len(BLOB))
-        return [bool((await wire.upload([bytes(size)]))[0]) for size in sizes]
+        return [bool((await wire.upload([bytes(size)]))[0]) for size in (20_000, 40_000)]
 
-    assert in_virtual_time(Dialect(line_rate=100, time_limit=5), talk) == [True, False]
+    assert in_virtual_time(Dialect(line_rate=5000, time_limit=5), talk) == [True, False]
 
 
 def test_named_limits_are_those_of_a_proxy_that_cuts_after_a_minute() -> None:

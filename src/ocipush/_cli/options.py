@@ -212,6 +212,12 @@ _PUSH_OPTIONS: Final = (
     ),
     click.option("--mount-from", metavar="REPOSITORY", help="Repository of the same registry that may hold the blobs."),
     click.option(
+        "--allow-nondistributable",
+        "include_foreign",
+        is_flag=True,
+        help="Upload non-distributable layers too.",
+    ),
+    click.option(
         "--force",
         is_flag=True,
         help="Upload everything again, even blobs the registry claims to have.",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LoginFiles:
-    """The logins in login files, in their order: ``Credentials``. Files are read anew each time, in a worker thread.
+    """The logins in login files, in their order: ``Credentials``. Files are read again each time, in a worker thread.
 
     Args:
         names: paths of files, or ``docker`` or ``podman``; default ``$OCIPUSH_AUTHFILE``, else ``/var/lib/ar/auth.json``.

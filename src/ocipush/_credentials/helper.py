@@ -92,6 +92,7 @@ async def _get(executable: Path, choice: HelperChoice, server: str) -> Login | N
 async def _run(executable: Path, choice: HelperChoice, server: str) -> tuple[int, bytes]:
     """Run a helper to its end, without a terminal. Returns its exit code and what it printed."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OCIPUSH_")}
+    process: Process | None = None
     try:
         with anyio.CancelScope(shield=True):  # a cancelled start would leave what the helper starts
             process = await anyio.open_process(
@@ -104,6 +105,7 @@ async def _run(executable: Path, choice: HelperChoice, server: str) -> tuple[int
             )
     except OSError as exc:
         raise _failure(choice, f"cannot be run: {exc.strerror}") from exc
+    assert process is not None  # noqa: S101 - for the type checkers: a shielded scope does not end early
     output, ended = bytearray(), False
     try:
         with anyio.move_on_after(TIMEOUT):

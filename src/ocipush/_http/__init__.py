@@ -14,7 +14,7 @@ From the outside in:
 - ``transport``: an httpx transport that keeps HTTP/1.1 connections for each origin.
 - ``connection``: one HTTP/1.1 exchange after another (h11), which reads while it writes.
 - ``proxy``, ``tunnel``: which requests go through which proxy, and how.
-- ``stream``, ``tls``: plain and TLS sockets that never block. ``body``: slices of files as request bodies.
+- ``stream``, ``acknowledged``, ``tls``: plain and TLS sockets that never block. ``body``: slices of files as request bodies.
 - ``certificates``: TLS settings from files: authorities to trust, and the client's own certificate.
 - ``addresses``: how private an address is, and where a registry may send its client.
 - ``urls``, ``redact``: Locations and origins; keeping secrets and control characters out of what people read.

@@ -159,7 +159,7 @@ class Client:
     def _watch(self, scope: anyio.CancelScope, body: bytes | FileBody, answer: float | None) -> Callable[[bool], None]:
         """Move the deadline of ``scope`` as bytes are sent; after the last one, it is ``answer`` seconds.
 
-        Returns a function that stops the clock (False), or starts it anew (True).
+        Returns a function that stops the clock (False), or restarts it (True).
         """
         stall = self.timeouts.stall
 

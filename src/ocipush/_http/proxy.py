@@ -107,6 +107,15 @@ class Proxy:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def made(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether the answer to a forwarded request is known to be the proxy's own, and not the registry's."""
+        if status == LOGIN_REQUIRED:
+            return True
+        return status >= 400 and any(
+            name == b"x-squid-error" or (name == b"server" and value.startswith(b"tinyproxy/"))
+            for name, value in headers
+        )
+
     def unreachable(self, exc: httpx.TransportError) -> ProxyFailedError:
         """The error for a proxy to which no connection could be made."""
         cause = exc.__cause__

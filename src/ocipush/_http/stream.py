@@ -12,12 +12,12 @@ import ipaddress
 import os
 import socket
 import ssl
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
 import httpx
 
+from .acknowledged import unacknowledged
 from .tls import Context
 
 if TYPE_CHECKING:
@@ -33,21 +33,6 @@ DURING_HANDSHAKE: Final = "during the TLS handshake"
 STAGGER: Final = 0.25  # seconds until the next address of a host is tried as well (RFC 8305, 5)
 _HANDSHAKE: Final = 22  # the first byte of a TLS handshake record (RFC 8446, 5.1)
 _SENDFILE: Final[Callable[[int, int, int, int], int] | None] = getattr(os, "sendfile", None)
-
-if sys.platform == "linux":
-    import fcntl
-    import termios
-
-    def _unacknowledged(sock: socket.socket) -> int:
-        """How many bytes were sent that the other side has not acknowledged."""
-        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-
-else:
-
-    def _unacknowledged(sock: socket.socket) -> int:
-        """Less than any: it is not known here."""
-        del sock
-        return -1
 
 
 class Stream:
@@ -84,7 +69,7 @@ class Stream:
 
         It is exact after the other side has closed the connection: what arrived before is acknowledged with that.
         """
-        return self._socket.fileno() >= 0 and self._accepted <= _unacknowledged(self._socket)
+        return self._socket.fileno() >= 0 and self._accepted <= unacknowledged(self._socket)
 
     def put(self, data: bytes | memoryview) -> None:
         """Send ``data``, and keep what the system does not accept now."""

@@ -7,7 +7,7 @@ rest. Cookies are dropped.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,7 @@ import httpx
 
 from .body import FileBody
 from .connection import Connection
-from .proxy import LOGIN_REQUIRED, Proxy, ProxyRules
+from .proxy import Proxy, ProxyRules
 from .stream import connect as connect_socket
 from .tunnel import connect_through
 
@@ -115,7 +115,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle_limit = idle_limit
         self._connect_to = connect
         self._origins: dict[tuple[str, str, int, bool], _Origin] = {}
-        self._idle: OrderedDict[Connection, _Origin] = OrderedDict()  # of all origins, the longest idle first
+        self._idle: dict[Connection, _Origin] = {}  # of all origins, the longest idle first
         self._open: set[Connection] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -203,8 +203,8 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> h11.Response:
         try:
             answer = await connection.exchange(head, body)
-            if answer.status_code == LOGIN_REQUIRED and origin.forwarder is not None:
-                raise origin.forwarder.refused(LOGIN_REQUIRED, origin.netloc.decode("ascii"))
+            if (proxy := origin.forwarder) is not None and proxy.made(answer.status_code, answer.headers):
+                raise proxy.refused(answer.status_code, origin.netloc.decode("ascii"))
         except BaseException:
             self._close(connection)
             raise
@@ -248,9 +248,10 @@ class Transport(httpx.AsyncBaseTransport):
             connection.idle_since = now
             origin.idle.append(connection)
             self._idle[connection] = origin
+            origin.gate.release()
         else:
             self._close(connection)
-        self._leave(origin)
+            self._leave(origin)
         self._close_idle(now)
 
     def _close_idle(self, now: float) -> None:

@@ -22,7 +22,7 @@ _ADDRESS: Final = "check that this is the address of a registry"
 _REALM: Final = "check the realm in the registry's settings"
 
 HINTS: Final[dict[str, str]] = {
-    # whoever answers
+    # any answer
     "redirect": "it redirects to {location}, and redirects are not followed",
     "rate limit": "{who} limits requests: wait{wait}, or lower concurrency=",
     "large manifest": f"{_SIZE}, and this manifest is larger: raise the limit",

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import secrets
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -49,7 +50,7 @@ class _Record(BaseModel):
 class Journal:
     """A directory with one file for each unfinished upload.
 
-    An upload's Location can hold a signature, so the directory has mode 0700 and the files 0600. Whoever uploads a blob
+    An upload's Location can hold a signature, so the directory has mode 0700 and the files 0600. The process that uploads a blob
     locks its file meanwhile, and the process that resumes an upload removes the file first: two processes never use the
     same session. Where there is no ``flock`` (Windows), only those that start at the same time are kept apart.
     """
@@ -196,10 +197,11 @@ def _lock(path: Path) -> int | None:
     Raises:
         BlockingIOError: another process has locked it.
     """
-    if fcntl is None:
+    if sys.platform == "win32" or fcntl is None:
         return None
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        descriptor = os.open(path, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and os.path.samestat(os.lstat(path), os.fstat(descriptor)):

@@ -225,6 +225,8 @@ class Lessons:
         smaller = next((one for one in LADDER if one < size), None)
         if failure.answered_by != "web page" or failure.status not in _UNEXPLAINED or smaller is None:
             return False
+        if self._guess is not None and size > self._guess:
+            return False  # the registry takes no chunks, or none as small
         if is_temporary(failure.status):
             self._setbacks[Setback.UNEXPLAINED] += 1
             if self._setbacks[Setback.UNEXPLAINED] == 1:

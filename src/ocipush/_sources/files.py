@@ -170,7 +170,7 @@ def open_path(path: Path, directory: int | None = None, name: str = "") -> int:
 
 
 def open_again(descriptor: int, path: Path) -> int:
-    """Another descriptor of an open file. Without ``pread`` it has a position of its own: the file is opened anew.
+    """Another descriptor of an open file. Without ``pread`` it has a position of its own: the file is opened again.
 
     Raises OSError: ESTALE if another file is at ``path`` then.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def most_sources() -> int:
 
     A source has up to five descriptors open while it is read. The others are for blobs and connections.
     """
-    if resource is None:
+    if sys.platform == "win32" or resource is None:
         return _MOST_SOURCES
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _MOST_SOURCES if soft == resource.RLIM_INFINITY else min(_MOST_SOURCES, max(4, (soft - 176) // 5))

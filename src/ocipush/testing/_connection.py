@@ -46,6 +46,7 @@ class Connection:
         self._line = line
         self._dialect = dialect
         self._restart = restart
+        self._half_closed = False
         self._deadline = math.inf
         self._faults: RequestFaults | None = None
         self._passed: dict[Side, int] = {"request": 0, "answer": 0}
@@ -70,7 +71,11 @@ class Connection:
         self._held = b""
 
     async def aclose(self) -> None:
-        """Close the stream."""
+        """Close the stream; after a half-close, once the client has closed it."""
+        if self._half_closed:
+            with suppress(anyio.BrokenResourceError):
+                while await self.receive():
+                    pass
         await self._stream.aclose()
 
     async def receive(self) -> bytes:
@@ -165,10 +170,9 @@ class Connection:
         sock = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610  (not Django's)
         if how == "half-close":
             sock.shutdown(socket.SHUT_WR)
-            with suppress(anyio.BrokenResourceError):
-                while await self.receive():
-                    pass
-        elif how == "reset":
+            self._half_closed, self._deadline = True, math.inf
+            raise ConnectionCutError  # the registry learns at once that no more will come
+        if how == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             _abort(self._stream)
         await anyio.aclose_forcefully(self._stream)

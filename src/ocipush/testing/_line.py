@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import anyio
 
-_TURN = 0.01  # seconds that one connection may use the line before another one has its turn
+# What one connection may send before another one has its turn.
+_SECONDS = 0.05
+_BYTES = 4096  # at least
 
 
 class Line:
@@ -17,7 +19,7 @@ class Line:
     @property
     def room(self) -> int | None:
         """How many bytes one connection may send at a time; None means any number."""
-        return max(1, int(self._rate * _TURN)) if self._rate else None
+        return max(_BYTES, int(self._rate * _SECONDS)) if self._rate else None
 
     async def carry(self, count: int) -> None:
         """Wait until so many bytes have passed."""

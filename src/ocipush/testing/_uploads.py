@@ -205,15 +205,17 @@ class UploadSessions:
     def _progress(self, status: int, request: Request, name: str, upload: Upload, template: str) -> Response:
         """Return a response with the Location of a session, and its Range in the format of `template`."""
         dialect = self._dialect
-        chunks = upload.chunks or [upload.size]
-        last, chunk, first = (max(size - 1, 0) for size in (upload.size, chunks[-1], chunks[0]))
+        # Where only complete bodies are kept, those that are still arriving do not count.
+        size = sum(upload.chunks) if dialect.cut == "acknowledged" else upload.size
+        chunks = upload.chunks or [size]
+        last, chunk, first = (max(count - 1, 0) for count in (size, chunks[-1], chunks[0]))
         query = dialect.location_query
         if dialect.state != "none":
             query += f"{'&' if query else ''}_state={_state(upload)}"
         path = dialect.session_path.format(name=name)
         location = f"{self._base(request) if dialect.absolute_location else ''}{path}{upload.id}"
         headers = {"Location": f"{location}?{query}" if query else location}
-        headers["Range"] = template.format(last=last, count=upload.size, chunk_last=chunk, first_last=first)
+        headers["Range"] = template.format(last=last, count=size, chunk_last=chunk, first_last=first)
         if status == 202 and dialect.min_chunk:
             headers["OCI-Chunk-Min-Length"] = str(dialect.min_chunk)
         return Response(status, headers)
