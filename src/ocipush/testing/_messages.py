@@ -68,7 +68,7 @@ class Request:
         self.query: dict[str, str] = {name: values[-1] for name, values in query.items()}
         self.scopes: list[str] = query.get("scope", [])  # the only parameter that may occur several times
         self.headers: dict[str, str] = {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers}
-        self.record = RecordedRequest(self.method, self.path, self.query, self.headers)
+        self.record: RecordedRequest = RecordedRequest(self.method, self.path, self.query, self.headers)
         self.violations: list[str] = []  # why a strict registry reports it
         self._body = body
         self._kept: list[bytes] | None = None
