@@ -17,7 +17,7 @@ _CHUNKS: Final = f"{_SIZE}: raise the limit, or send less than {{size}} bytes at
 _DISK: Final = "{who} has no space left: free some, or enlarge its disk"
 _METHODS: Final = "it has to allow HEAD, GET, POST, PUT, PATCH and DELETE"
 _TAG: Final = "the tag is immutable or not allowed: push to another tag"
-_MEDIA_TYPE: Final = "the registry may not accept {media_type}; `skopeo copy --all --format {format}` converts images"
+_MEDIA_TYPE: Final = "the registry may not accept {media_type}; `skopeo copy --all --format {format} oci:IMAGE dir:DIRECTORY` converts it"
 _ADDRESS: Final = "check that this is the address of a registry"
 _REALM: Final = "check the realm in the registry's settings"
 
