@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
 import trio.testing
+from tests.registry.tokens import PASSWORD, SCOPE, Asked, TokenService, challenge, challenged, refuse
 
 from ocipush import Login, errors
 from ocipush._http.answer import Answer
@@ -17,14 +17,8 @@ from ocipush._http.request import Request
 from ocipush._registry.answers import error_for
 from ocipush._registry.authorizer import Authorizer
 from ocipush._registry.statuses import Kind
-from ocipush._registry.token import MAX_GRANT, parse_grant
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.anyio
-SCOPE = "repository:app:pull,push"
-PASSWORD = Login("user", "correct horse")
 IDENTITY = Login("<token>", "identity-0123456789")
 BASIC = "Basic dXNlcjpjb3JyZWN0IGhvcnNl"
 
@@ -32,50 +26,6 @@ BASIC = "Basic dXNlcjpjb3JyZWN0IGhvcnNl"
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-
-
-@dataclass
-class Asked:
-    method: str
-    url: str
-    authorization: str | None
-    form: dict[str, str]
-
-
-@dataclass
-class TokenService:
-    """Counts what it is asked; gives tokens t1, t2, … unless ``answer`` says otherwise."""
-
-    lifetime: Any = 300
-    answer: Callable[[Asked], tuple[int, dict[str, Any]] | None] = lambda _: None
-    gate: anyio.Event | None = None
-    asked: list[Asked] = field(default_factory=list)
-
-    async def __call__(self, request: Request) -> Answer:
-        assert isinstance(request.body, bytes)
-        form = dict(parse_qsl(request.body.decode()))
-        one = Asked(request.method, request.url, request.headers.get("Authorization"), form)
-        self.asked.append(one)
-        number = len(self.asked)
-        await anyio.sleep(0.001)
-        status, reply = self.answer(one) or (200, {"token": f"t{number}", "expires_in": self.lifetime})
-        return Answer(request, status, {}, json.dumps(reply).encode())
-
-
-def refuse(challenge: str) -> Answer:
-    return Answer(Request(method="GET", url="https://registry.example/v2/"), 401, {"www-authenticate": challenge}, b"")
-
-
-def challenged(login: Login | None = PASSWORD, *, realm: str = "https://auth.example/token", **more: str) -> Authorizer:
-    authorizer = Authorizer(login, registry="registry.example", tls_verify=True)
-    challenge(authorizer, realm=realm, **more)
-    return authorizer
-
-
-def challenge(authorizer: Authorizer, used: str | None = None, *, scope: str = SCOPE, **parameters: str) -> bool:
-    parameters = {"realm": "https://auth.example/token", "service": "registry", **parameters}
-    words = ",".join(f'{name}="{value}"' for name, value in parameters.items())
-    return authorizer.learn(refuse(f"Bearer {words}"), scope, used)
 
 
 async def test_no_credentials_are_sent_before_the_registry_asks() -> None:
@@ -346,131 +296,6 @@ async def test_anonymous_request_sends_no_login() -> None:
 async def test_token_service_that_answers_404_once_is_asked_again() -> None:
     service = TokenService(answer=lambda _: (404, {}) if len(service.asked) == 1 else None)
     assert await challenged(None).header(SCOPE, service) == "Bearer t2"
-
-
-# Where the login may go
-
-
-@pytest.mark.parametrize(
-    "realm",
-    [
-        "http://auth.example/token",
-        "ftp://auth.example/token",
-        "/token",
-        "//auth.example/token",
-        "https://",
-        "https://[",
-        "https://auth.example:99999/",
-        "https://аuth.example/token",
-        "https://auth%2eexample/",
-        "http://127.0.0.1.evil.example/",
-        "http://evil.example#@127.0.0.1/",
-        "http://localhost@evil.example/",
-    ],
-)
-async def test_no_login_is_sent_to_an_unsafe_realm(realm: str) -> None:
-    service = TokenService()
-    with pytest.raises(errors.UnsafeLocationError):
-        await challenged(realm=realm).header(SCOPE, service)
-    assert service.asked == []
-
-
-@pytest.mark.parametrize(
-    ("tls_verify", "realm", "allowed"),
-    [
-        (True, "https://token.example/t", True),
-        (True, "http://token.example/t", False),
-        (True, "http://127.0.0.1:9/t", True),
-        (True, "http://[::1]:9/t", True),
-        (True, "http://localhost/t", True),
-        (True, "http://localhost.example/t", False),
-        (False, "http://token.example/t", True),
-        (False, "ftp://token.example/t", False),
-        (False, "https:///t", False),
-        (False, "http://[", False),
-    ],
-)
-async def test_login_is_sent_to_a_token_service_over_tls_or_where_plain_http_is_allowed(
-    tls_verify: bool, realm: str, allowed: bool
-) -> None:
-    asked: list[tuple[str, dict[str, str]]] = []
-
-    async def fetch(request: Request) -> Answer:
-        asked.append((request.url, dict(request.headers)))
-        return Answer(request, 200, {}, b'{"token": "t"}')
-
-    authorizer = Authorizer(Login("u", "p"), registry="registry.example", tls_verify=tls_verify)
-    challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
-    authorizer.learn(Answer(Request(method="GET", url=""), 401, challenge, b""), "s", None)
-    if allowed:
-        assert await authorizer.header("s", fetch) == "Bearer t"
-        assert asked == [(f"{realm}?scope=s", {"Authorization": "Basic dTpw"})]
-    else:
-        with pytest.raises(errors.UnsafeLocationError):
-            await authorizer.header("s", fetch)
-        assert asked == []
-
-
-async def test_user_information_and_fragment_of_a_realm_are_dropped() -> None:
-    service = TokenService()
-    await challenged(realm="https://evil:pass@auth.example/t?a=b#c").header("", service)
-    assert service.asked[0].url == "https://auth.example/t?a=b&service=registry"
-
-
-# What a token service answers
-
-
-@pytest.mark.parametrize(
-    ("body", "token", "lifetime"),
-    [
-        (b'{"token":"a"}', "a", 60),
-        (b'{"token":"a","access_token":"b","expires_in":9.5}', "b", 9.5),
-        (b'{"token":"a","access_token":null}', "a", 60),
-        (b'{"token":"a","access_token":""}', "a", 60),
-        (b'{"token":"a","refresh_token":["b"],"lifetime":9}', "a", 60),
-        (b'{"token":"a","expires_in":null}', "a", 60),
-        (b'{"token":"a","expires_in":-1}', "a", 60),
-        (b'{"token":"a","expires_in":%s}' % (b"9" * 400), "a", 86_400),
-        (b'{"token":"a","expires_in":1e999}', "a", 86_400),
-        (b'{"token":"a","expires_in":"300"}', "a", 60),
-        (b'{"token":"a","expires_in":true}', "a", 60),
-    ],
-)
-def test_grant_is_read(body: bytes, token: str, lifetime: float) -> None:
-    grant = parse_grant(body)
-    assert grant is not None
-    assert (grant.token, grant.lifetime) == (token, lifetime)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"{}",
-        b"[]",
-        b'{"token":1}',
-        b'{"token":""}',
-        b'{"token":" "}',
-        b'{"token":"a\\r\\nX: y"}',
-        b'{"token":"\\u00e9"}',
-        b'{"token":"a","token":"a"}',
-        b'{"token":"a","expires_in":NaN}',
-        b'{"token":"a","x":"' + b"x" * MAX_GRANT + b'"}',
-        b"[" * 60_000,
-        b'{"token":"a","access_token":1}',
-        b'{"token":"a","access_token":"b\\n"}',
-        b'{"token":"a","expires_in":' + b"9" * 5000 + b"}",
-    ],
-)
-def test_answer_without_a_usable_token_is_not_a_grant(body: bytes) -> None:
-    assert parse_grant(body) is None
-
-
-def test_grant_does_not_show_its_tokens() -> None:
-    grant = parse_grant(b'{"token":"t-secret","refresh_token":"r-secret","expires_in":300}')
-    assert grant is not None
-    assert (grant.token, grant.refresh_token) == ("t-secret", "r-secret")
-    assert "secret" not in f"{grant!r} {grant}"
 
 
 async def test_secrets_echoed_by_the_registry_are_removed_from_the_error() -> None:

@@ -298,7 +298,7 @@ class Authorizer:
             parts = None
         if parts is not None and parts.scheme == "http" and own.scheme == "https" and parts.hostname == own.hostname:
             local = is_loopback(parts.netloc)  # other services of this machine may speak plain HTTP
-            if parts.port == own.port or (parts.port in {None, 80} and not local):
+            if parts.port == (own.port or 443) or (parts.port in {None, 80} and not local):
                 parts = parts._replace(scheme="https", netloc=own.netloc.rpartition("@")[2])
         if parts is None or (parts.scheme == "http" and self._tls_verify and not is_loopback(parts.netloc)):
             raise UnsafeLocationError(

@@ -17,7 +17,8 @@ _CHUNKS: Final = f"{_SIZE}: raise the limit, or send less than {{size}} bytes at
 _DISK: Final = "{who} has no space left: free some, or enlarge its disk"
 _METHODS: Final = "it has to allow HEAD, GET, POST, PUT, PATCH and DELETE"
 _TAG: Final = "the tag is immutable or not allowed: push to another tag"
-_MEDIA_TYPE: Final = "the registry may not accept {media_type}; `skopeo copy --all --format {format}` converts images"
+_MEDIA_TYPE: Final = "the registry may not accept {media_type}; `skopeo copy --all --format {format} oci:IMAGE dir:DIRECTORY` converts it"
+_ADDRESS: Final = "check that this is the address of a registry"
 _REALM: Final = "check the realm in the registry's settings"
 
 HINTS: Final[dict[str, str]] = {
@@ -98,7 +99,7 @@ HINTS: Final[dict[str, str]] = {
     "its Location leads to a path outside of {repository}",
     "firewall": f"a proxy or firewall in front of the registry refused this {{method}} request: {_METHODS}",
     "gateway": "a proxy in front of the registry could not reach it, or stopped waiting for it: try again later",
-    "unexpected": "check that this is the address of a registry: a proxy or a login page may be answering instead",
+    "unexpected": f"{_ADDRESS}: a proxy or a login page may be answering instead",
     # the rest
     "session lost": "the registry lost the upload session: replicas behind one name need shared storage and the same "
     "secret (distribution: http.secret), or a load balancer with sticky sessions",
@@ -106,6 +107,7 @@ HINTS: Final[dict[str, str]] = {
     "no permission, perhaps": "the login is not allowed to {do}, or a proxy in front of the registry refuses "
     "{method} requests",
     "no permission": "the login is not allowed to {do}, or the repository does not exist",
-    "not found": "check that {registry} is the address of a registry, and that the repository exists",
+    "not found": f"{_ADDRESS}, and that the repository exists",
+    "no registry": _ADDRESS,
     "failed": "{who} failed: try again later, and check its log",
 }

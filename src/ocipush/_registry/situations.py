@@ -241,7 +241,8 @@ _REST: Final = (
     Situation("no login, perhaps", statuses={403}, standing=[Standing.NONE], words=say.NO_ACCESS),
     Situation("no permission, perhaps", statuses={403}, marks=[Mark.UNSIGNED], words=say.NO_ACCESS),
     Situation("no permission", statuses={403}, words=say.NO_ACCESS),
-    Situation("not found", kinds=_STARTS | {Kind.LOGIN}, statuses={404}),
+    Situation("not found", kinds=_STARTS, statuses={404}),
+    Situation("no registry", kinds={Kind.LOGIN}, statuses={404}),
     Situation("failed", statuses=_FAILED),
     Situation("other"),
 )
