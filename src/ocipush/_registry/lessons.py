@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -21,6 +20,7 @@ from .limits import LADDER, MIB
 from .retry import may_pass
 from .session import Event
 from .statuses import Kind, Meaning, is_temporary, meaning_of
+from .wording import DISK_FULL
 
 if TYPE_CHECKING:
     from .limits import Limits
@@ -32,10 +32,6 @@ _SHARE: Final = 3  # a chunk is to take a third of the time that a request may t
 _GROWTH: Final = 4  # how much larger chunks become when their number makes the Location too long
 # Statuses of the web pages with which proxies and firewalls refuse a body that is too large.
 _UNEXPLAINED: Final = frozenset({400, 403, 404, 500, 503})
-_FULL: Final = re.compile(
-    r"no space left|file too large|disk (?:is )?full|disk quota|quota (?:was |is )?exceeded|exceeds? (?:the )?quota|insufficient storage",
-    re.IGNORECASE,
-)
 # Codes that say that what was sent has not been stored.
 _NOT_STORED: Final = frozenset(
     {"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "SIZE_INVALID", "DIGEST_INVALID"}
@@ -192,9 +188,8 @@ class Lessons:
             return Event.BROKEN
         if not is_temporary(failure.status):
             return None
-        if _FULL.search(
-            failure.detail
-        ):  # it may be cleaned up, but the whole blob is not sent for that again and again
+        if DISK_FULL.search(failure.detail) or "quota" in failure.detail.lower():
+            # It may be cleaned up, but the whole blob is not sent for that again and again.
             self._setbacks[Setback.STORAGE_FULL] += 1
             return Event.BROKEN if self._setbacks[Setback.STORAGE_FULL] == 1 else None
         self._note_cut(sent)
